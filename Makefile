@@ -1,0 +1,108 @@
+# Headstart. `make` alone prints what there is.
+# Overridable: PYTHON=python3.12, VENV=.venv, ARGS="..." (passed to the main job or to pytest)
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+BIN    := $(VENV)/bin
+# A stamp is named after what it was made from, so an unchanged tree installs nothing.
+DIGEST := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+CODE   := flows tasks prior_engine prior_store
+STORE  ?= headstart-store
+
+.DEFAULT_GOAL := help
+
+##@ Everyday
+.PHONY: help setup run test
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*##"; printf "Usage: make <target>\n"} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*##/ {printf "  %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.run-$(DIGEST) ## Make .venv with everything that a run needs (idempotent, quick when nothing changed)
+
+run: setup ## Run the main job: the demo sheet on the embedded demo model; says where to look
+	@$(BIN)/headstart run sheet=demo store=$(STORE) $(ARGS)
+
+test: dev ## Run the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+##@ Checking
+.PHONY: check format lint types layers spelling docs dev
+check: format lint types layers spelling docs coverage ## All that CI runs: format, lint, types, layers, spelling, docs, tests
+
+format: dev ## Check the formatting (make fix mends it)
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make fix"; exit 1; }
+
+lint: dev ## Check the code for mistakes
+	@$(BIN)/ruff check --quiet .
+
+types: dev ## Check the types of the four packages
+	@$(BIN)/mypy
+
+layers: dev ## Check who may import whom
+	@$(BIN)/lint-imports --no-logo
+
+spelling: dev ## Check the spelling
+	@$(BIN)/codespell
+
+docs: dev ## Check that the generated reference pages are fresh
+	@$(BIN)/python -m docs.generate --check
+
+.PHONY: coverage fix docs-write
+coverage: dev ## Run the tests with coverage, reported (90 % of engine and store wanted)
+	@$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage combine --quiet 2>/dev/null || true
+	@$(BIN)/coverage report --include='prior_engine/*,prior_store/*' --skip-covered
+	@$(BIN)/coverage report --format=total | sed 's/^/coverage of all four packages: /; s/$$/ %/'
+
+fix: dev ## Format and mend what can be mended by machine
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+docs-write: dev ## Write the generated reference pages
+	@$(BIN)/python -m docs.generate
+
+##@ Measuring
+.PHONY: bench bench-gpu demo-train
+bench: dev ## Run the benchmarks (minutes; results to benchmarks/results)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-gpu: dev ## Run what needs a CUDA device
+	@for script in benchmarks/gpu/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+demo-train: dev ## Train the embedded demo model from nothing (hours on two CPU cores)
+	@$(BIN)/python -m demo.train $(ARGS)
+
+##@ Housekeeping
+.PHONY: constraints clean
+constraints: ## Resolve all dependencies anew in a scratch environment and pin them in constraints.txt
+	@rm -rf $(VENV)-resolve && $(PYTHON) -m venv $(VENV)-resolve
+	@$(VENV)-resolve/bin/pip install --quiet --upgrade pip
+	@$(VENV)-resolve/bin/pip install --quiet torch==2.13.0 -e '.[dev]'
+	@$(VENV)-resolve/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	@rm -rf $(VENV)-resolve && echo "constraints.txt written; run make check before you commit it"
+
+clean: ## Remove what make and the tools made (never a store)
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage* htmlcov
+
+# --- how the environment is made ---------------------------------------------------------------------------
+# uv is used where it is found and able: it does not read pip's configuration, so a machine whose pip is set up
+# with its own index or wheel folder is served by pip.
+define install
+@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Headstart needs Python 3.11 or 3.12, found {v[0]}.{v[1]}; run: make setup PYTHON=python3.11")'
+@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+@echo "setting up $(VENV) (some minutes the first time)"
+@if command -v uv >/dev/null 2>&1 && ! $(BIN)/pip config list 2>/dev/null | grep -qE 'index|find-links'; \
+  then uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '$(1)'; \
+  else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
+@rm -f $(VENV)/.run-* $(2) && touch $@
+endef
+
+dev: $(VENV)/.dev-$(DIGEST)
+
+$(VENV)/.run-$(DIGEST):
+	$(call install,.,$(VENV)/.dev-*)
+
+$(VENV)/.dev-$(DIGEST):
+	$(call install,.[dev],)
+	@touch $(VENV)/.run-$(DIGEST)

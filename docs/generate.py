@@ -1,0 +1,134 @@
+"""Writes the reference pages from the code, or checks that they are fresh: `python -m docs.generate [--check]`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+NOTE = "<!-- Generated from the code by `make docs-write`. Do not edit. -->\n\n"
+
+
+def cell(value: object) -> str:
+    """Text that fits into one cell of a Markdown table."""
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def cli_page() -> str:
+    """Every verb, its arguments and options."""
+    import typer
+
+    from flows.cli import app
+
+    lines = ["# The command line\n"]
+    root = typer.main.get_command(app)
+    for path, command in walk_commands(root, "headstart"):
+        if path == "headstart":
+            lines.append(f"{command.help}\n\n{command.epilog}\n")
+            continue
+        lines.append(f"## {path}\n")
+        about, _, example = (command.help or "").partition("Example:")
+        lines.append(about.strip() + "\n")
+        if example:
+            lines.append(f"```console\n$ {example.strip()}\n```\n")
+        for parameter in command.params:
+            if parameter.name == "help":
+                continue
+            names = ", ".join(f"`{name}`" for name in getattr(parameter, "opts", [])) or parameter.name
+            if parameter.param_type_name == "argument":
+                names = f"`{(parameter.name or '').upper()}`"
+            lines.append(f"- {names}: {getattr(parameter, 'help', '') or ''}")
+        lines.append("")
+    lines.append("Exit codes: 0 all done; 1 some rows failed (they are named); 2 the input was wrong and nothing ran;")
+    lines.append("130 interrupted (what was finished is kept).")
+    return "\n".join(lines) + "\n"
+
+
+def walk_commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """A command and everything below it, in order."""
+    yield path, command
+    for name, sub in getattr(command, "commands", {}).items():
+        yield from walk_commands(sub, f"{path} {name}")
+
+
+def config_page() -> str:
+    """Every setting and every choice."""
+    from flows.compose import GROUPS, choices, known_settings
+
+    lines = [
+        "# Settings\n",
+        "On the command line: `key=value`, or `group=choice` for a whole file of `conf/`. Three groups take a value as",
+        "well: `sheet=my.csv` is `sheet.path=my.csv`, `store=URL` is `store.url=URL`, `model=FOLDER` is `model.source=FOLDER`.",
+        "`headstart config` prints what a run would use. Secrets come from the environment only.\n",
+        "| key | default | meaning |",
+        "|---|---|---|",
+    ]
+    for key, field in known_settings():
+        default = field.get_default(call_default_factory=True)
+        lines.append(f"| `{key}` | `{cell(default)}` | {cell(field.description)} |")
+    lines += ["\n## Choices\n", "| group | choices |", "|---|---|"]
+    lines += [f"| `{group}` | {', '.join(f'`{name}`' for name in choices(group))} |" for group in GROUPS]
+    return "\n".join(lines) + "\n"
+
+
+def sheet_page() -> str:
+    """Every column of a sheet."""
+    from tasks.sheet_columns import COLUMNS
+
+    lines = [
+        "# Columns of a sheet\n",
+        "CSV, TSV, JSONL, YAML or Parquet, in UTF-8. Only `identity` and `prompt` are required; an empty cell means the",
+        "batch's own setting. What is marked as *of the identity* needs to stand once for an identity and holds for all its rows.\n",
+        "| column | meaning | of the identity |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{name}` | {cell(column.meaning)} | {'yes' if column.of_identity else ''} |"
+        for name, column in COLUMNS.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def manifest_page() -> str:
+    """Every column of the manifest."""
+    from prior_store.schema import COLUMNS
+
+    lines = [
+        "# Columns of the manifest\n",
+        "One row a key; the latest one counts. Read it with any Parquet reader: see [how to](../how-to/read-the-manifest.md).\n",
+        "| column | type | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{name}` | `{kind}` | {cell(meaning)} |" for name, kind, meaning in COLUMNS]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "config.md": config_page,
+    "sheet.md": sheet_page,
+    "manifest.md": manifest_page,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with --check say which are stale."""
+    stale = []
+    for name, make in PAGES.items():
+        path, text = FOLDER / name, NOTE + make()
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+    if stale and "--check" in arguments:
+        sys.stderr.write(f"stale pages in docs/reference: {stale}; run: make docs-write\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""Flows: in what order things happen; the command line and the settings.
+
+From Python, in a notebook or a script of one's own:
+
+    from flows import render_sheet
+
+    result = render_sheet(sheet="my.csv", overrides=["schedule.num_inference_steps=20", "server=none"])
+    print(result.report, result.done, [row.error for row in result.failed])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.maintain import Maintained
+    from flows.run_batch import BatchResult
+
+__all__ = ["generate_prior", "infer_from_prior", "maintain_store", "render_sheet"]
+
+
+def render_sheet(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> BatchResult:
+    """Make every row of a sheet that the store lacks."""
+    return _launched(sheet, overrides, "all")
+
+
+def generate_prior(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> BatchResult:
+    """Record the priors of a sheet, and no variants."""
+    return _launched(sheet, overrides, "priors")
+
+
+def infer_from_prior(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> BatchResult:
+    """Render the rows of a sheet whose prior is in the store; the others are named as failed."""
+    return _launched(sheet, overrides, "variants")
+
+
+def maintain_store(store: str = "headstart-store", *, quick: bool = False, delete: bool = False) -> Maintained:
+    """Verify a store, merge its manifest files, collect what nothing names (with `delete`, remove it)."""
+    from flows.maintain import maintain
+
+    return maintain([f"store={store}"], quick=quick, delete=delete)
+
+
+def _launched(sheet: str, overrides: Sequence[str], only: Any) -> BatchResult:
+    from flows.launch import run_here
+
+    return run_here([f"sheet={sheet}", *overrides], only)

@@ -1,0 +1,171 @@
+"""The one door for configuration, and the one module that knows Hydra.
+
+Override strings in, a frozen `Settings` tree out. Three groups take a value where others take a choice, because that is
+what people mean: `sheet=my.csv`, `store=s3://bucket/x`, `model=/path/to/folder`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.errors import SettingsError
+from tasks.settings import Settings
+
+CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = ("model", "schedule", "accel", "prior", "sheet", "store", "runner", "video", "server", "experiment")
+# Where a value that is no choice of the group goes.
+_VALUE_KEYS = {"sheet": "path", "store": "url", "model": "source"}
+# Hydra keeps its state in a global, so composing is one at a time.
+_LOCK = threading.Lock()
+
+
+def choices(group: str) -> list[str]:
+    """The YAML files of a group."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def compose_settings(overrides: Sequence[str] = ()) -> Settings:
+    """Compose conf/ with `overrides` and validate; every problem in one error."""
+    problems: list[str] = []
+    lines = [line for line in (_hydra_line(text, problems) for text in overrides) if line]
+    # A model of the user's own inherits nothing that was measured for the demo model.
+    if any(line.startswith("model.source=") for line in lines) and not any(line.startswith("model=") for line in lines):
+        lines.insert(0, "model=custom")
+    if problems:
+        raise SettingsError(_told(problems))
+    return settings_from_tree(_compose(lines))
+
+
+def settings_from_tree(tree: dict[str, Any]) -> Settings:
+    """Validate a plain tree; unknown keys and wrong choices are named with the right ones."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_told([_said(item) for item in error.errors()])) from None
+
+
+def _hydra_line(text: str, problems: list[str]) -> str | None:
+    key, equals, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not equals or not key:
+        problems.append(f"{text!r} is no override; write key=value, for example schedule.num_inference_steps=20")
+        return None
+    if key in GROUPS:
+        if value in choices(key):
+            return f"{key}={value}"
+        if key in _VALUE_KEYS and value:
+            return f"{key}.{_VALUE_KEYS[key]}={_quoted(value)}"
+        problems.append(f"{key}={value}: no such choice{_nearest(value, choices(key))}; choose one of {choices(key)}")
+        return None
+    known = _known_keys()
+    if key.split(".")[0] not in {name.split(".")[0] for name in known} or (
+        key not in known and not _inside_mapping(key)
+    ):
+        problems.append(f"{key}: no such setting{_nearest(key, known)}; `headstart config --keys` lists all")
+        return None
+    # ++ sets keys that only the Python tree knows a default of, and leaves the checking to it.
+    return f"++{key}={value if _is_structured(value) else _quoted(value)}"
+
+
+def _compose(lines: Sequence[str]) -> dict[str, Any]:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    with _LOCK:
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
+                config = compose("config", overrides=list(lines))
+            tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            said = " ".join(str(error).split())
+            raise SettingsError(f"the configuration does not compose: {said}; overrides were {list(lines)}") from None
+        finally:
+            GlobalHydra.instance().clear()
+    if not isinstance(tree, dict):
+        raise SettingsError(f"the configuration is a {type(tree).__name__}, needed is a mapping; see conf/config.yaml")
+    plain = {str(key): value for key, value in tree.items()}
+    plain.pop("experiment", None)
+    return plain
+
+
+def _is_structured(value: str) -> bool:
+    """Lists, mappings, numbers, null and booleans go to Hydra as they are; anything else is text."""
+    if value[:1] in "[{" and value[-1:] in "]}":
+        return True
+    if value.lower() in {"null", "true", "false"}:
+        return True
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _quoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return f"'{escaped}'"
+
+
+def known_settings(model: type[BaseModel] = Settings, prefix: str = "") -> list[tuple[str, Any]]:
+    """Every key of the tree with its field, in order: what docs, completion and messages are made from."""
+    found: list[tuple[str, Any]] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += known_settings(kind, f"{prefix}{name}.")
+        else:
+            found.append((prefix + name, field))
+    return found
+
+
+def _known_keys() -> list[str]:
+    return [key for key, _ in known_settings()]
+
+
+def _inside_mapping(key: str) -> bool:
+    return any(
+        key.startswith(f"{open_ended}.")
+        for open_ended in ("schedule.config", "accel.cache_options", "store.storage_options")
+    )
+
+
+def _nearest(text: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _said(item: Any) -> str:
+    place = ".".join(
+        str(part) for part in item["loc"] if not (isinstance(part, str) and ("[" in part or part in {"int", "str"}))
+    )
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        known = [key for key in _known_keys() if key.rpartition(".")[0] == place.rpartition(".")[0]]
+        return (
+            f"{place}: no such setting{_nearest(place, known)}; known here: {[key.rpartition('.')[2] for key in known]}"
+        )
+    if not place:
+        return message
+    seen = "" if isinstance(item["input"], dict) or repr(item["input"]) in message else f", seen {item['input']!r}"
+    return f"{place}: {message[:1].lower()}{message[1:]}{seen}"
+
+
+def _told(problems: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(problems))
+    if len(unique) == 1:
+        return unique[0]
+    return f"{len(unique)} problems in the settings, nothing was run:\n" + "\n".join(
+        f"  {problem}" for problem in unique
+    )

@@ -1,0 +1,98 @@
+"""Serves a deployment that renders a sheet on a schedule; two runs of it never overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flows.compose import GROUPS, choices
+from tasks.errors import SettingsError
+
+# Settings that may name a place on this machine; a model may as well be a hub id, so it has to exist to be one.
+_PLACES = {"sheet", "sheet.path", "sheet.identities", "store", "store.url"}
+_MODELS = {"model", "model.source"}
+
+
+def deployment_of(
+    overrides: Sequence[str], *, name: str, cron: str | None, timezone: str, every_s: float | None
+) -> Any:
+    """The deployment that `serve_nightly` serves."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron, Interval
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.deployable import render_sheet
+    from flows.prepare import prepare
+
+    # A sheet or setting that is wrong is told now, not at half past two in the night.
+    prepared = prepare(overrides)
+    if every_s is not None:
+        schedule: Any = Interval(timedelta(seconds=every_s))
+    else:
+        schedule = Cron(_checked_cron(cron or ""), timezone=_checked_timezone(timezone))
+    settled = settled_overrides(overrides)
+    return render_sheet.to_deployment(
+        name=name,
+        schedule=schedule,
+        # By module, not by file: a run starts in another folder, and an installed Headstart lies in site-packages.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        parameters={"sheet": _absolute(prepared.settings.sheet.path or "demo"), "overrides": settled},
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        tags=["headstart", *prepared.settings.tags],
+        description=f"Renders {prepared.settings.sheet.path} into {prepared.store.url}; does only what is missing.",
+    )
+
+
+def serve_nightly(
+    overrides: Sequence[str], *, name: str, cron: str | None, timezone: str, every_s: float | None
+) -> None:
+    """Serve until interrupted. Each run is a process of its own."""
+    from prefect import serve
+
+    serve(deployment_of(overrides, name=name, cron=cron, timezone=timezone, every_s=every_s), limit=1)
+
+
+def settled_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides with absolute paths: a scheduled run starts in another folder."""
+    settled = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if key not in {"sheet", "sheet.path"}:
+            settled.append(f"{key}{equals}{_settled(key, value)}")
+    if not any(text.startswith(("store=", "store.url=")) for text in settled):
+        settled.append(f"store.url={_absolute('headstart-store')}")
+    return settled
+
+
+def _settled(key: str, value: str) -> str:
+    if key in GROUPS and value in choices(key):
+        return value
+    if key in _PLACES or (key in _MODELS and Path(value).exists()):
+        return _absolute(value)
+    return value
+
+
+def _absolute(value: str) -> str:
+    return value if "://" in value or value in {"demo", "-"} else str(Path(value).resolve())
+
+
+def _checked_cron(cron: str) -> str:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise SettingsError(f"--cron {cron!r} is no cron line; five fields are needed, e.g. '30 2 * * *'") from None
+    return cron
+
+
+def _checked_timezone(timezone: str) -> str:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise SettingsError(f"--timezone {timezone!r} is not known; give one such as Europe/Berlin or UTC") from None
+    return timezone

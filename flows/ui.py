@@ -1,0 +1,168 @@
+"""What a batch shows in the Prefect UI: a progress bar that moves, a summary table, the report, the settings.
+
+The UI is a window, not a record: when it cannot be written to, the batch goes on and the log says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from flows.prepare import Prepared
+from flows.run_batch import BatchResult
+from flows.show import settings_yaml
+from flows.terminal import OnChange
+from tasks.progress import Progress
+from tasks.report_media import thumbnail
+
+log = logging.getLogger("headstart")
+_EVERY_S = 2.0
+
+
+@dataclass
+class Watcher:
+    """Passes progress on to the UI, not more often than it can take, and hears when a person cancels the run there."""
+
+    artifact: UUID | None
+    beside: OnChange | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    _last: float = 0.0
+
+    def on_change(self, progress: Progress) -> None:
+        """Called by the driver whenever something changed, and twice a second at least."""
+        if self.beside is not None:
+            self.beside(progress)
+        if self.artifact is None or time.monotonic() - self._last < _EVERY_S:
+            return
+        self._last = time.monotonic()
+        self.show(100 * progress.steps_run / max(1, progress.steps_total))
+
+    def show(self, percent: float) -> None:
+        """Move the bar."""
+        from prefect.artifacts import update_progress_artifact
+
+        if self.artifact is not None:
+            _kindly(lambda: update_progress_artifact(artifact_id=self.artifact, progress=min(100.0, percent)))
+
+
+@contextmanager
+def watch_progress(prepared: Prepared, beside: OnChange | None = None) -> Iterator[Watcher]:
+    """A progress artifact for as long as the batch runs."""
+    from prefect.artifacts import create_progress_artifact
+
+    rows = len(prepared.plan.variants_to_do)
+    made = _kindly(lambda: create_progress_artifact(progress=0.0, key="progress", description=f"{rows} variants to do"))
+    watcher = Watcher(artifact=made, beside=beside)
+    yield watcher
+    if not watcher.stop.is_set():
+        watcher.show(100.0)
+
+
+def publish_summary(prepared: Prepared, result: BatchResult) -> None:
+    """The table, the pictures, the settings."""
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+    table = [{"what": what, "value": value} for what, value in summary_rows(prepared, result)]
+    _kindly(lambda: create_table_artifact(table=table, key="summary", description=f"Batch {result.batch}"))
+    _kindly(
+        lambda: create_markdown_artifact(
+            markdown=_markdown(prepared, result), key="report", description="Report, failures and settings"
+        )
+    )
+
+
+def summary_rows(prepared: Prepared, result: BatchResult) -> list[tuple[str, str]]:
+    """What is worth knowing of a batch, in the order in which people ask."""
+    made = [row for row in result.results if row.kind == "variant" and row.status == "done"]
+    busy = sum(row.seconds.get("denoise", 0.0) + row.seconds.get("decode", 0.0) for row in result.results)
+    a_variant = sum(sum(row.seconds.values()) for row in made) / len(made) if made else None
+    failed = sum(row.kind == "variant" for row in result.failed)
+    return [
+        ("rows", str(result.rows)),
+        ("done now", str(result.done)),
+        ("cached", str(result.cached)),
+        ("failed", str(failed)),
+        ("steps run", f"{result.steps_run}, priors included"),
+        ("steps saved", savings(prepared, result)),
+        ("device seconds", f"{busy:.1f}"),
+        ("seconds a variant", "-" if a_variant is None else f"{a_variant:.2f}"),
+        ("wall seconds", f"{result.seconds:.1f}"),
+    ]
+
+
+def savings(prepared: Prepared, result: BatchResult) -> str:
+    """What starting from priors saved, against full runs of the same rows; the priors' own steps are paid in it."""
+    made = sum(row.kind == "variant" and row.status == "done" for row in result.results)
+    scratch = prepared.plan.full_steps * made
+    if not scratch:
+        return "-"
+    saved = scratch - result.steps_run
+    return f"{saved} of {scratch} ({100 * saved / scratch:.0f} %)"
+
+
+def _markdown(prepared: Prepared, result: BatchResult) -> str:
+    failures = "".join(
+        f"- **{_plain(row.row_id or row.identity)}**: {_plain(row.error or '')}\n" for row in result.failed[:50]
+    )
+    pictures = _thumbnails(prepared, result)
+    settings = settings_yaml(prepared.settings.model_dump(mode="json"))
+    return (
+        f"# {result.batch}\n\nReport: `{result.report}` (copy the address: browsers open no file from a web page)\n\n"
+        f"Steps saved: {savings(prepared, result)}\n\n{pictures}"
+        + (f"## Failed\n\n{failures}\n" if failures else "")
+        + f"## Settings\n\n{_fenced(settings)}\n"
+    )
+
+
+def _thumbnails(prepared: Prepared, result: BatchResult) -> str:
+    """The first frames of a few variants, inside the text: artifacts are rows of a database and have to stay small."""
+    found = []
+    for row in [row for row in result.results if row.kind == "variant" and row.status == "done"][:12]:
+        commit = prepared.store.commit_of("variants", row.key)
+        if commit is None:
+            continue
+        data = thumbnail(prepared.store.read_file(commit, "preview.png"), 96)
+        found.append(f'<img alt="{_plain(row.row_id)}" title="{_plain(row.row_id)}" width="96" src="{data}">')
+    return " ".join(found) + "\n\n" if found else ""
+
+
+def _fenced(text: str) -> str:
+    """A code block that its own text cannot end."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}yaml\n{text}{fence}"
+
+
+def _plain(text: str) -> str:
+    """Text that neither Markdown nor HTML reads as more than text."""
+    for sign, harmless in (
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        (">", "&gt;"),
+        ('"', "&quot;"),
+        ("*", "&#42;"),
+        ("`", "&#96;"),
+        ("_", "&#95;"),
+        ("~", "&#126;"),
+        ("\\", "&#92;"),
+        ("!", "&#33;"),
+        ("[", "&#91;"),
+        ("\n", " "),
+    ):
+        text = text.replace(sign, harmless)
+    return text
+
+
+def _kindly(call: Any) -> Any:
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001  the UI is a window; the batch does not stop because it is shut
+        log.warning("the Prefect UI could not be told: %s", error)
+        return None

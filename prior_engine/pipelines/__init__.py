@@ -1,0 +1,1 @@
+"""How each family of pipelines is recognised, loaded, called and decoded."""

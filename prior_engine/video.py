@@ -1,0 +1,93 @@
+"""Frames to files: mp4 without holding all frames, a preview of the first, a contact sheet of many."""
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from prior_engine.errors import RequestError, VideoError
+
+
+def write_video(
+    frames: Iterable[Any],
+    path: str | Path,
+    *,
+    fps: float = 16,
+    quality: float = 8,
+    pix_fmt: str = "yuv420p",
+    preview: str | Path | None = None,
+) -> int:
+    """Write `frames` (uint8, height x width x 3) as H.264 as they come; return how many there were."""
+    if not 0 <= quality <= 10:
+        raise RequestError(f"quality={quality!r} is outside 0..10 (10 is best)")
+    if not fps > 0:
+        raise RequestError(f"fps={fps!r} must be above 0")
+    stream = iter(frames)
+    first = next(stream, None)
+    if first is None:
+        raise VideoError("there are no frames to write")
+    if preview is not None:
+        write_preview(first, preview)
+    height, width = first.shape[:2]
+    command = _command(width, height, fps, quality, pix_fmt, path)
+    count = 0
+    # What ffmpeg has to say goes to a file: nobody reads a pipe while frames are written.
+    with tempfile.TemporaryFile() as said:
+        encoder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)  # noqa: S603
+        # The encoder may go at any time; what it said of that is told below.
+        with contextlib.suppress(BrokenPipeError), encoder:
+            feed = cast("BinaryIO", encoder.stdin)
+            for frame in _chained(first, stream):
+                feed.write(frame.tobytes())
+                count += 1
+        if encoder.returncode:
+            said.seek(0)
+            reason = said.read().decode(errors="replace").strip().partition("\n")[0]
+            raise VideoError(f"the video {Path(path).name!r} broke off after {count} frames: {reason}")
+    return count
+
+
+def _command(width: int, height: int, fps: float, quality: float, pix_fmt: str, path: str | Path) -> list[str]:
+    import imageio_ffmpeg
+
+    return [
+        imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error",
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps}", "-i", "-",
+        "-an", "-c:v", "libx264", "-pix_fmt", pix_fmt, "-crf", f"{round((1 - quality / 10) * 51)}", str(path),
+    ]  # fmt: skip
+
+
+def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def write_preview(frame: Any, path: str | Path) -> None:
+    """Write one frame as PNG."""
+    from PIL import Image
+
+    Image.fromarray(frame).save(path, format="PNG")
+
+
+def contact_sheet(rows: Iterable[Iterable[Any]], path: str | Path, *, columns: int = 6, gap: int = 4) -> None:
+    """Write a picture with one row for each video, `columns` frames spread evenly over it."""
+    from PIL import Image
+
+    picked = [_spread(list(row), columns) for row in rows]
+    if not picked:
+        raise VideoError("there are no videos for the contact sheet")
+    height, width = picked[0][0].shape[:2]
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(picked) * (height + gap) - gap), "white")
+    for y, row in enumerate(picked):
+        for x, frame in enumerate(row):
+            sheet.paste(Image.fromarray(frame), (x * (width + gap), y * (height + gap)))
+    sheet.save(path, format="PNG")
+
+
+def _spread(frames: list[Any], count: int) -> list[Any]:
+    if not frames:
+        raise VideoError("a video of the contact sheet has no frames")
+    last = len(frames) - 1
+    return [frames[round(index * last / max(count - 1, 1))] for index in range(count)]

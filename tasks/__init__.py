@@ -1,0 +1,1 @@
+"""Tasks: one step of a batch each; convert, call, convert."""

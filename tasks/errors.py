@@ -1,0 +1,54 @@
+"""What can go wrong between a sheet and a finished batch.
+
+BatchError
+  SettingsError     (ValueError)    the configuration is wrong; nothing was run
+  SheetError        (ValueError)    the sheet has mistakes, all of them told; nothing was run
+  PlanError         (ValueError)    sheet, model and store do not fit together; nothing was run
+  ServerError       (RuntimeError)  the Prefect server cannot be reached or started
+  InterruptedBatchError (RuntimeError)  stopped on request; what was finished is kept
+  RowsFailedError   (RuntimeError)  some rows of a task failed; carries their results
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class BatchError(Exception):
+    """Something that a batch cannot go on from. Catch this to catch them all."""
+
+
+class SettingsError(BatchError, ValueError):
+    """The configuration is wrong; every problem is in the message, nothing was run."""
+
+
+class SheetError(BatchError, ValueError):
+    """The sheet has mistakes; every one is in the message, nothing was run."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class PlanError(BatchError, ValueError):
+    """Sheet, model and store do not fit together; nothing was run."""
+
+
+class ServerError(BatchError, RuntimeError):
+    """The Prefect server cannot be reached or started."""
+
+
+class InterruptedBatchError(BatchError, RuntimeError):
+    """Stopped on request at a step boundary; what was finished is kept."""
+
+
+class RowsFailedError(BatchError, RuntimeError):
+    """Some rows of a task failed. `results` holds every row of that task, good ones too."""
+
+    def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.results = tuple(results)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.args[0], self.results))

@@ -1,0 +1,344 @@
+"""What a batch would do: which keys its rows stand for, what the store has of them, what is left to run.
+
+One pass, no weights, no GPU. Rows that cannot be right are told together, before anything runs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from prior_engine import count_steps
+from prior_engine.config import ModelInfo, inspect_model
+from prior_engine.errors import EngineError
+from prior_engine.request import Conditioning, Identity, Lora, Picture
+from prior_store import recipe_key
+from tasks.errors import PlanError
+from tasks.model_source import model_folder
+from tasks.pictures import PictureError, open_picture, resolve_picture
+from tasks.recipes import model_spec, prior_recipe, schedule_of, variant_recipe
+from tasks.settings import Settings
+from tasks.sheet import Row, Sheet
+from tasks.work import PriorWork, VariantWork
+
+if TYPE_CHECKING:
+    from prior_store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that a batch will do, in order."""
+
+    sheet_name: str
+    priors: tuple[PriorWork, ...]
+    variants: tuple[VariantWork, ...]
+    full_steps: int
+    model: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    start_step: int
+    start_step_from: str
+    warnings: tuple[str, ...] = ()
+    wanted_priors: frozenset[str] = frozenset()
+    records_priors: bool = True
+
+    @property
+    def priors_to_do(self) -> tuple[PriorWork, ...]:
+        """Priors that are missing and that some missing variant needs."""
+        if not self.records_priors:
+            return ()
+        needed = {variant.parent_key for variant in self.variants_to_do if variant.parent_kind == "priors"}
+        needed |= self.wanted_priors
+        return tuple(prior for prior in self.priors if not prior.cached and prior.key in needed)
+
+    @property
+    def variants_to_do(self) -> tuple[VariantWork, ...]:
+        """Variants that the store lacks."""
+        return tuple(variant for variant in self.variants if not variant.cached)
+
+    @property
+    def steps_to_run(self) -> int:
+        """Denoising steps that this batch will run."""
+        return len(self.priors_to_do) * self.full_steps + sum(variant.steps for variant in self.variants_to_do)
+
+    @property
+    def steps_from_scratch(self) -> int:
+        """What full runs of the missing variants would take."""
+        return len(self.variants_to_do) * self.full_steps
+
+
+@dataclass
+class _Planner:
+    settings: Settings
+    sheet: Sheet
+    info: ModelInfo
+    measured: tuple[int, str | int] | None
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    priors: dict[str, PriorWork] = field(default_factory=dict)
+    variants: dict[str, VariantWork] = field(default_factory=dict)
+    pictures: dict[str, Picture | None] = field(default_factory=dict)
+    loras: dict[str, Lora] = field(default_factory=dict)
+    identities: dict[tuple[Any, ...], Identity | None] = field(default_factory=dict)
+    prior_keys: dict[Identity, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.schedule = schedule_of(self.settings)
+        self.schedule_recipe = self.schedule.describe()
+        self.model_recipe = self.info.describe()
+        # Not num_inference_steps: a Heun walk evaluates twice a step, a trimmed one runs fewer.
+        self.total = count_steps(self.schedule, self.info)
+        self.start_step, self.tail, self.start_step_from = self._default_start()
+
+    def _default_start(self) -> tuple[int, str | int, str]:
+        """The start step and tail of rows that name none, and where they come from."""
+        model, total = self.settings.model, self.total
+        if self.measured is not None:
+            step, tail, source = (
+                *self.measured,
+                "measured by `headstart inflection` for this model, schedule and guidance",
+            )
+        elif model.start_step is not None:
+            step, tail, source = model.start_step, model.tail or "exact", "the model's configuration"
+        else:
+            # Nothing is known of this model: leave three tenths of the walk, the share that the field reports.
+            step, tail, source = (
+                max(0, total - 1 - max(1, round(0.3 * total))),
+                "exact",
+                "a rule of thumb; measure it with `headstart inflection`",
+            )
+        if self.settings.start_step != "auto":
+            step, tail, source = int(self.settings.start_step), "exact", "the settings"
+        if self.settings.tail != "auto":
+            tail = self.settings.tail
+        return min(step, total - 2), tail, source
+
+    def identity_of(self, row: Row) -> Identity | None:
+        model = self.settings.model
+        signature = (row.base_prompt, row.seed, row.image, row.last_image, row.width, row.height, row.frames)
+        if signature in self.identities:
+            return self.identities[signature]
+        identity: Identity | None = None
+        image, last = (self._picture(row, column) for column in ("image", "last_image"))
+        if (row.image is None) == (image is None) and (row.last_image is None) == (last is None):
+            try:
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    identity = Identity(
+                        prompt=row.base_prompt,
+                        negative_prompt=self.settings.negative_prompt or "",
+                        seed=self.settings.seed if row.seed is None else row.seed,
+                        height=row.height or model.height,
+                        width=row.width or model.width,
+                        frames=row.frames or model.frames,
+                        image=image,
+                        last_image=last,
+                    ).fitted(self.info)
+                self.notes += [f"{row.place}: {note.message}" for note in caught]
+            except EngineError as error:
+                self.problems.append(f"{row.place}: {error}")
+        self.identities[signature] = identity
+        return identity
+
+    def _picture(self, row: Row, column: str) -> Picture | None:
+        named = getattr(row, column)
+        if named is None:
+            return None
+        if named not in self.pictures:
+            picture = None
+            try:
+                location = resolve_picture(named, self.sheet.root, self.settings.sheet)
+                picture = Picture.open(open_picture(location, self.settings.sheet.max_image_pixels).data)
+            except (PictureError, EngineError) as error:
+                self.problems.append(f"{row.place}, column {column}: {error}")
+            self.pictures[named] = picture
+        return self.pictures[named]
+
+    def prior_of(self, row: Row, identity: Identity) -> PriorWork:
+        model, settings = self.settings.model, self.settings
+        if identity in self.prior_keys:
+            return self.priors[self.prior_keys[identity]]
+        guidance = next(
+            value for value in (settings.prior.guidance, settings.guidance, model.guidance) if value is not None
+        )
+        conditioning = Conditioning(
+            prompt=identity.prompt,
+            negative_prompt=identity.negative_prompt,
+            guidance=guidance,
+            max_sequence_length=model.max_sequence_length,
+        )
+        recipe = prior_recipe(self.model_recipe, identity, conditioning, self.schedule_recipe)
+        key = recipe_key(recipe)
+        if key not in self.priors:
+            self.priors[key] = PriorWork(
+                key=key,
+                name=row.identity,
+                identity=identity,
+                conditioning=conditioning,
+                schedule=self.schedule,
+                recipe=recipe,
+                needed_steps=(),
+                cached=False,
+                tags=tuple(dict.fromkeys((*settings.tags, *row.tags))),
+            )
+        self.prior_keys[identity] = key
+        return self.priors[key]
+
+    def add(self, row: Row, keeps: Mapping[str, tuple[int, ...]]) -> None:
+        identity = self.identity_of(row)
+        if identity is None:
+            return
+        prior = self.prior_of(row, identity)
+        parent = self.variants.get(row.parent) if row.parent else None
+        if row.parent and parent is None:
+            return  # the parent has a problem of its own, told already
+        start, tail, steps = self._walk(row, parent)
+        if start is None:
+            return
+        conditioning = self._conditioning(row)
+        if conditioning is None:
+            return
+        parent_key = parent.key if parent else prior.key
+        recipe = variant_recipe(
+            self.settings,
+            parent_key=parent_key,
+            conditioning=conditioning,
+            start_step=start,
+            tail=tail,
+            keeps=keeps.get(row.id, ()),
+            fps=self.settings.video.fps or self.settings.model.fps,
+        )
+        self.variants[row.id] = VariantWork(
+            key=recipe_key(recipe),
+            row_id=row.id,
+            place=row.place,
+            name=row.identity,
+            prior_key=prior.key,
+            parent_kind="variants" if parent else "priors",
+            parent_key=parent_key,
+            parent_row=row.parent,
+            conditioning=conditioning,
+            start_step=start,
+            tail=tail,
+            sigma=self.schedule.sigma_after(start),
+            steps=steps,
+            recipe=recipe,
+            kept_steps=keeps.get(row.id, ()),
+            cached=False,
+            tags=tuple(dict.fromkeys((*self.settings.tags, *row.tags))),
+        )
+
+    def _walk(self, row: Row, parent: VariantWork | None) -> tuple[int | None, str | int, int]:
+        start = self.start_step if row.start_step in {None, "auto"} else int(row.start_step or 0)
+        tail: str | int = self.tail if row.tail in {None, "auto"} else (row.tail or self.tail)
+        if row.start_step not in {None, "auto"} and row.tail is None and self.settings.tail == "auto":
+            tail = "exact"
+        last = self.total - 2
+        if start > last:
+            self.problems.append(
+                f"{row.place}, column start_step: {start} is past the last step to start from; give 0..{last}, the schedule has {self.total} steps"
+            )
+            return None, tail, 0
+        if parent is not None:
+            if parent.tail != "exact":
+                self.problems.append(
+                    f"{row.place}, column parent: {parent.row_id!r} walks a re-spaced tail, whose steps are not the prior's; give it tail=exact"
+                )
+                return None, tail, 0
+            if start <= parent.start_step:
+                self.problems.append(
+                    f"{row.place}, column start_step: {start} is not after {parent.start_step}, where the parent {parent.row_id!r} itself starts; give {parent.start_step + 1}..{last}"
+                )
+                return None, tail, 0
+        steps = self.total - 1 - start if tail == "exact" else int(tail)
+        return start, tail, steps
+
+    def _conditioning(self, row: Row) -> Conditioning | None:
+        settings, model = self.settings, self.settings.model
+        guidance = next(value for value in (row.guidance, settings.guidance, model.guidance) if value is not None)
+        loras = []
+        for path, weight in row.lora:
+            try:
+                location = resolve_picture(path, self.sheet.root, settings.sheet)
+                found = self.loras.get(location) or Lora.open(location)
+                self.loras[location] = found
+                loras.append(Lora(path=found.path, sha256=found.sha256, weight=weight))
+            except (PictureError, EngineError) as error:
+                self.problems.append(f"{row.place}, column lora: {error}")
+                return None
+        negative = row.negative_prompt if row.negative_prompt is not None else settings.negative_prompt
+        return Conditioning(
+            prompt=row.prompt,
+            negative_prompt=negative or "",
+            guidance=guidance,
+            loras=tuple(loras),
+            max_sequence_length=model.max_sequence_length,
+        )
+
+
+def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
+    """Resolve every row against model and store."""
+    try:
+        info = inspect_model(model_spec(settings, model_folder(settings.model)))
+    except EngineError as error:
+        raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
+    planner = _Planner(settings=settings, sheet=sheet, info=info, measured=None)
+    rows = _parents_first(sheet.rows)
+    keeps = _kept_for_children(rows, planner)
+    for row in rows:
+        planner.add(row, keeps)
+    if planner.problems:
+        noun = "problem" if len(planner.problems) == 1 else "problems"
+        raise PlanError(
+            f"{len(planner.problems)} {noun} in {sheet.name}, nothing was run:\n"
+            + "\n".join(f"  {problem}" for problem in planner.problems)
+        )
+    return _with_cached(planner, store)
+
+
+def _parents_first(rows: Sequence[Row]) -> list[Row]:
+    by_id = {row.id: row for row in rows}
+    ordered: dict[str, Row] = {}
+    for row in rows:
+        chain = [row]
+        while chain[-1].parent is not None and chain[-1].parent not in ordered:
+            chain.append(by_id[chain[-1].parent])
+        for ancestor in reversed(chain):
+            ordered.setdefault(ancestor.id, ancestor)
+    return list(ordered.values())
+
+
+def _kept_for_children(rows: Sequence[Row], planner: _Planner) -> dict[str, tuple[int, ...]]:
+    """Which snapshots a variant keeps because another row starts from it."""
+    keeps: dict[str, set[int]] = {}
+    for row in rows:
+        if row.parent is not None:
+            start = planner.start_step if row.start_step in {None, "auto"} else int(row.start_step or 0)
+            keeps.setdefault(row.parent, set()).add(start)
+    return {row_id: tuple(sorted(steps)) for row_id, steps in keeps.items()}
+
+
+def _with_cached(planner: _Planner, store: Store) -> Plan:
+    from dataclasses import replace
+
+    known = store.rows_by_key([*planner.priors, *(variant.key for variant in planner.variants.values())])
+    done = {key for key, row in known.items() if row["status"] == "done"}
+    needed: dict[str, set[int]] = {}
+    for variant in planner.variants.values():
+        if variant.parent_kind == "priors":
+            needed.setdefault(variant.parent_key, set()).add(variant.start_step)
+    return Plan(
+        sheet_name=planner.sheet.name,
+        priors=tuple(
+            replace(prior, cached=key in done, needed_steps=tuple(sorted(needed.get(key, ()))))
+            for key, prior in planner.priors.items()
+        ),
+        variants=tuple(replace(variant, cached=variant.key in done) for variant in planner.variants.values()),
+        full_steps=planner.total,
+        model=planner.model_recipe,
+        schedule=planner.schedule_recipe,
+        start_step=planner.start_step,
+        start_step_from=planner.start_step_from,
+        warnings=tuple(dict.fromkeys(planner.notes)),
+    )

@@ -1,0 +1,95 @@
+"""What decides a result, written down: the recipes of priors and variants. Keys are made from these, and only these.
+
+Whatever is in here changes the key. Paths, hosts, threads, names and tags are not in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prior_engine.config import ModelSpec
+from prior_engine.request import Conditioning, Identity
+from prior_engine.schedule import Schedule
+from tasks.settings import Settings
+
+PRIOR_VERSION = 1
+VARIANT_VERSION = 1
+_DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSpec:
+    """The engine's view of the model settings; `source` is already a folder or a hub id."""
+    model, accel = settings.model, settings.accel
+    return ModelSpec(
+        source=source,
+        revision=model.revision,
+        pipeline=model.pipeline,
+        dtype=_DTYPES[model.dtype],
+        device=device,
+        offline=model.offline,
+        attention_backend=accel.attention_backend,
+        deterministic=accel.deterministic,
+    )
+
+
+def schedule_of(settings: Settings) -> Schedule:
+    """The engine's view of the schedule settings."""
+    chosen = settings.schedule
+    return Schedule(
+        scheduler=chosen.scheduler,
+        config=chosen.config,
+        grid=chosen.grid,
+        num_inference_steps=chosen.num_inference_steps,
+        denoising_strength=chosen.denoising_strength,
+        sigma_shift=chosen.sigma_shift,
+        sigmas=chosen.sigmas,
+        timesteps=chosen.timesteps,
+    )
+
+
+def prior_recipe(
+    model: Mapping[str, Any], identity: Identity, conditioning: Conditioning, schedule: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that decides a prior."""
+    return {
+        "kind": "prior",
+        "version": PRIOR_VERSION,
+        "model": dict(model),
+        "identity": identity.describe(),
+        "conditioning": conditioning.describe(),
+        "schedule": dict(schedule),
+    }
+
+
+def variant_recipe(
+    settings: Settings,
+    *,
+    parent_key: str,
+    conditioning: Conditioning,
+    start_step: int,
+    tail: str | int,
+    keeps: tuple[int, ...],
+    fps: int,
+) -> dict[str, Any]:
+    """All that decides a variant. The parent's key stands for the whole way up to the snapshot."""
+    recipe: dict[str, Any] = {
+        "kind": "variant",
+        "version": VARIANT_VERSION,
+        "parent": parent_key,
+        "start_step": start_step,
+        "tail": tail,
+        "history": settings.history,
+        "conditioning": conditioning.describe(),
+        "video": {
+            "fps": fps,
+            "quality": settings.video.quality,
+            "pix_fmt": settings.video.pix_fmt,
+        },
+    }
+    # What is left out at its default keeps older keys valid when a choice is added.
+    if settings.accel.cache != "none":
+        recipe["cache"] = {"name": settings.accel.cache, "options": dict(settings.accel.cache_options)}
+    if keeps:
+        recipe["keeps"] = list(keeps)
+    return recipe

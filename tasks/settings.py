@@ -1,0 +1,234 @@
+"""The settings of a batch: one frozen tree, validated once at the door, read by every task.
+
+YAML in conf/ chooses, this module defines. A key that stands here with no YAML has its default from here. Whatever
+changes a result goes into a recipe through `tasks.recipes`; everything else here never changes a key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelSettings(_Group):
+    """Which weights, and the size they were made for."""
+
+    source: str = Field("demo", description="folder in diffusers layout, hub id or `demo` (embedded)")
+    revision: str | None = Field(None, description="commit of a hub id; resolved and recorded when it is a branch name")
+    pipeline: str | None = Field(None, description="pipeline class, when it is not the one that model_index.json names")
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto = bf16 on CUDA, fp32 elsewhere")
+    offline: bool = Field(True, description="never ask a hub; a hub id must be in the local cache already")
+    height: int = Field(480, gt=0, description="pixels, for rows that name no height")
+    width: int = Field(832, gt=0, description="pixels, for rows that name no width")
+    frames: int = Field(81, gt=0, description="frames, for rows that name no frames")
+    guidance: float = Field(5.0, ge=0, description="guidance scale when neither row nor settings name one")
+    fps: int = Field(16, gt=0, description="frames a second that the model was trained at")
+    max_sequence_length: int | None = Field(
+        None, gt=0, description="tokens of a prompt that the encoder takes; null = the family's own"
+    )
+    start_step: int | None = Field(None, ge=0, description="measured best start step of this model; what `auto` means")
+    tail: Literal["exact"] | Annotated[int, Field(ge=1)] | None = Field(
+        None, description="measured best tail; what `auto` means"
+    )
+
+
+class ScheduleSettings(_Group):
+    """Everything that fixes the walk."""
+
+    scheduler: str | None = Field(
+        "FlowMatchEulerDiscreteScheduler", description="diffusers scheduler class; null = the model's own"
+    )
+    config: dict[str, Any] = Field(default_factory=dict, description="further config of that class")
+    grid: Literal["wan", "diffusers", "explicit"] = Field("wan", description="how sigmas are laid")
+    num_inference_steps: int = Field(10, ge=2, le=1000, description="steps of a full run")
+    denoising_strength: float = Field(1.0, gt=0, le=1, description="where the walk starts, before the shift")
+    sigma_shift: float | None = Field(5.0, gt=0, description="shift of the grid; null = the scheduler's own")
+    sigmas: tuple[float, ...] | None = Field(None, description="explicit sigmas (grid: explicit)")
+    timesteps: tuple[float, ...] | None = Field(
+        None, description="explicit timesteps, beside sigmas where a model wants them"
+    )
+
+
+class AccelSettings(_Group):
+    """What makes variants quicker. Priors are always recorded plainly."""
+
+    cache: Literal["none", "first_block", "magcache", "taylorseer", "pab"] = Field(
+        "none", description="activation cache for variants"
+    )
+    cache_options: dict[str, Any] = Field(default_factory=dict, description="options of that cache")
+    attention_backend: str | None = Field(None, description="diffusers attention backend; null = its default")
+    deterministic: bool = Field(True, description="deterministic kernels, no autotuning")
+
+
+class PriorSettings(_Group):
+    """What a prior keeps, and how long others wait for it."""
+
+    keep: str | tuple[int, ...] = Field(
+        "all", description="`all`, `from:K`, or a list of steps whose snapshots are kept"
+    )
+    guidance: float | None = Field(None, ge=0, description="guidance of priors; null = as for variants")
+    lease_s: float = Field(60.0, gt=0, description="a claim whose holder gave no sign for so long may be taken over")
+    wait_s: float | None = Field(
+        None, gt=0, description="how long to wait for another process that makes the same prior; null = for ever"
+    )
+
+
+class SheetSettings(_Group):
+    """How a prompt sheet is read, and what it may reach."""
+
+    path: str | None = Field(
+        None, description="file or URL of the sheet, `-` for standard input, `demo` for the one that ships"
+    )
+    format: Literal["auto", "csv", "tsv", "jsonl", "yaml", "parquet"] = Field("auto", description="auto = by file name")
+    identities: str | None = Field(None, description="a second file with the identities' own columns")
+    allow_roots: tuple[str, ...] = Field(
+        (), description="folders or URL prefixes that images may come from, beside the sheet's own folder"
+    )
+    allow_http: bool = Field(False, description="allow http(s) images")
+    max_image_pixels: int = Field(40_000_000, gt=0, description="larger images are refused before they are decoded")
+    max_rows: int = Field(100_000, gt=0, description="more rows than this after expansion are refused")
+
+
+class StoreSettings(_Group):
+    """Where priors, variants and the manifest lie."""
+
+    url: str = Field("headstart-store", description="folder or fsspec URL (s3://bucket/prefix, memory://name)")
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="fsspec options (endpoint, profile); secrets by environment only"
+    )
+    verify_hashes: bool = Field(True, description="check sha256 of every file that is read")
+
+    @field_validator("storage_options")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # The resolved tree is kept with every batch, so a secret in here would end up on disk.
+        for name in value:
+            if re.search(r"secret|token|password|^key$", name, re.IGNORECASE):
+                raise ValueError(
+                    f"storage option {name!r} looks like a secret; give it by environment (AWS_* variables, a profile), not by config"
+                )
+        return value
+
+
+class RunnerSettings(_Group):
+    """Devices, workers, chunks."""
+
+    kind: Literal["local", "ray", "dask"] = Field("local", description="where tasks run; ray and dask need their extra")
+    devices: str | tuple[str, ...] = Field("auto", description="`auto`, or a list such as [cuda:0,cuda:1] or [cpu]")
+    workers: int | None = Field(
+        None, ge=1, description="threads; null = devices + 2, so that decoding overlaps the next walk"
+    )
+    chunk_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="variants in one task run; auto = at most 500 task runs a batch"
+    )
+    address: str | None = Field(None, description="address of a Ray or Dask cluster; null = a local one")
+
+
+class VideoSettings(_Group):
+    """How frames become files."""
+
+    fps: int | None = Field(None, gt=0, description="null = the model's")
+    quality: float = Field(8, ge=0, le=10, description="0 smallest, 10 best")
+    pix_fmt: str = Field("yuv420p", description="ffmpeg pixel format; yuv420p plays everywhere")
+
+
+class ServerSettings(_Group):
+    """The Prefect server."""
+
+    mode: Literal["local", "remote", "none"] = Field(
+        "local", description="local = started here when none is there; remote = PREFECT_API_URL; none = no UI"
+    )
+    port: int = Field(4200, gt=0, lt=65536, description="first port to try for the local server")
+    database: str | None = Field(
+        None, description="database URL of the local server; null = SQLite in the state folder"
+    )
+
+
+class GuardSettings(_Group):
+    """Looks at every variant: did it keep its identity, did it move away from the prior?"""
+
+    enabled: bool = Field(False, description="measure every variant against its prior and mark doubtful ones")
+    retry_earlier: int = Field(0, ge=0, description="redo a doubtful variant from so many steps earlier")
+
+
+class Settings(_Group):
+    """All settings of one batch."""
+
+    model: ModelSettings = ModelSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    accel: AccelSettings = AccelSettings()
+    prior: PriorSettings = PriorSettings()
+    sheet: SheetSettings = SheetSettings()
+    store: StoreSettings = StoreSettings()
+    runner: RunnerSettings = RunnerSettings()
+    video: VideoSettings = VideoSettings()
+    server: ServerSettings = ServerSettings()
+
+    start_step: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="the snapshot that variants start from"
+    )
+    tail: Literal["auto", "exact"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="`exact`, or so many re-spaced steps"
+    )
+    history: Literal["keep", "fresh"] = Field(
+        "keep", description="multistep solvers: keep the prior's history or start fresh"
+    )
+    guidance: float | None = Field(None, ge=0, description="guidance scale; null = the model's default")
+    negative_prompt: str | None = Field(None, description="for rows that name none")
+    seed: int = Field(0, ge=0, description="for rows that name no seed")
+    retries: int = Field(2, ge=0, le=20, description="further tries of a row after an error that may pass")
+    max_failures: str | int | None = Field(
+        None, description="failed rows after which the batch ends early: a number or `5%`"
+    )
+    batch: str | None = Field(None, description="name of the batch; null = sheet name and time")
+    tags: tuple[str, ...] = Field((), description="kept with every row of the batch")
+
+    @field_validator("max_failures")
+    @classmethod
+    def _count_or_percent(cls, value: str | int | None) -> str | int | None:
+        if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?%|\d+", value):
+            raise ValueError(f"is {value!r}; give a number of rows (10) or a percentage (5%)")
+        return value
+
+    @field_validator("batch")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        # The name becomes a folder in the store: nothing in it may climb out.
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+            raise ValueError(
+                f"is {value!r}; use letters, digits, dot, dash and underscore, at most 100, starting with a letter or digit"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _explicit_grid_has_sigmas(self) -> Settings:
+        schedule = self.schedule
+        if schedule.grid == "explicit" and schedule.sigmas is None:
+            raise ValueError("schedule.grid=explicit needs schedule.sigmas=[...]")
+        if schedule.sigmas is not None and len(schedule.sigmas) != schedule.num_inference_steps:
+            raise ValueError(
+                f"schedule.sigmas has {len(schedule.sigmas)} values, schedule.num_inference_steps is {schedule.num_inference_steps}; make them equal"
+            )
+        return self
+
+    def failure_limit(self, num_rows: int) -> int | None:
+        """How many rows may fail before the batch ends early; None = all of them."""
+        if self.max_failures is None:
+            return None
+        text = str(self.max_failures)
+        return int(float(text[:-1]) / 100 * num_rows) if text.endswith("%") else int(text)
+
+
+def state_dir() -> str:
+    """Where this user's Headstart keeps what is not a result: server database, device locks, fingerprints."""
+    home = os.environ.get("HEADSTART_HOME")
+    if home:
+        return home
+    return os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "headstart")  # noqa: PTH118, PTH111

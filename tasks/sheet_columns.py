@@ -1,0 +1,155 @@
+"""The columns of a sheet: what each means, and how a cell becomes a value or a problem."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_NAME = re.compile(r"[^\s/\\\x00-\x1f\x7f](?:[^/\\\x00-\x1f\x7f]{0,98}[^\s/\\\x00-\x1f\x7f])?")
+MAX_TEXT = 20_000
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"is {value!r}; text is needed")  # noqa: TRY004  a user's mistake, told with all the others
+    if len(value) > MAX_TEXT:
+        raise ValueError(f"is {len(value)} characters long; at most {MAX_TEXT} are taken")
+    return value.strip()
+
+
+def _name(value: Any) -> str:
+    text = str(value).strip()
+    if not _NAME.fullmatch(text) or text in {".", ".."}:
+        raise ValueError(
+            f"is {text[:80]!r}; a name holds no slash, no backslash, no control character and at most 100 characters"
+        )
+    return text
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        try:
+            number = int(value) if not isinstance(value, float) else _integral(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"is {value!r}; a whole number is needed") from None
+        if isinstance(value, bool) or not low <= number <= high:
+            raise ValueError(f"is {value!r}; a whole number from {low} to {high} is needed")
+        return number
+
+    return parse
+
+
+def _integral(value: float) -> int:
+    if not value.is_integer():
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"is {value!r}; a number is needed") from None
+    if isinstance(value, bool) or not math.isfinite(number) or not 0 <= number <= 100:
+        raise ValueError(f"is {value!r}; a number from 0 to 100 is needed")
+    return number
+
+
+def _tail(value: Any) -> str | int:
+    if isinstance(value, str) and value.strip().lower() in {"exact", "auto"}:
+        return value.strip().lower()
+    try:
+        return _whole(1, 1000)(value)
+    except ValueError:
+        raise ValueError(f"is {value!r}; 'exact' or a number of steps from 1 is needed") from None
+
+
+def _start_step(value: Any) -> str | int:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    try:
+        return _whole(0, 998)(value)
+    except ValueError:
+        raise ValueError(f"is {value!r}; 'auto' or a step from 0 is needed") from None
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    """One seed, or a range such as 1..4 (both ends included)."""
+    whole = _whole(0, 2**63 - 1)
+    if isinstance(value, str) and ".." in value:
+        first_text, _, last_text = value.partition("..")
+        try:
+            first, last = whole(first_text.strip()), whole(last_text.strip())
+        except ValueError:
+            raise ValueError(f"is {value!r}; a seed or a range such as 1..4 is needed") from None
+        if not first <= last < first + 100_000:
+            raise ValueError(f"is {value!r}; a range runs upwards, over at most 100000 seeds")
+        return tuple(range(first, last + 1))
+    return (whole(value),)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    parts = value if isinstance(value, list | tuple) else re.split(r"[;,|]", str(value))
+    return tuple(dict.fromkeys(text for text in (str(part).strip() for part in parts) if text))
+
+
+def _loras(value: Any) -> tuple[tuple[str, float], ...]:
+    """`path` or `path:weight`, several with `;`."""
+    found = []
+    for part in value if isinstance(value, list | tuple) else str(value).split(";"):
+        path, colon, weight = str(part).strip().rpartition(":")
+        if colon and re.fullmatch(r"-?\d+(\.\d+)?", weight):
+            found.append((path, float(weight)))
+        elif str(part).strip():
+            found.append((str(part).strip(), 1.0))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: where its value belongs, what it means, how it is read."""
+
+    parse: Callable[[Any], Any]
+    meaning: str
+    of_identity: bool = False
+
+
+COLUMNS: dict[str, Column] = {
+    "identity": Column(_name, "who or what stays fixed; rows with the same identity share a prior (required)"),
+    "prompt": Column(_text, "what this variant shows; may hold {templates} (required)"),
+    "id": Column(_name, "name of the row, unique in the sheet; made from the prompt when missing"),
+    "image": Column(_text, "picture of the identity, for image-to-video models: path or URL", of_identity=True),
+    "last_image": Column(_text, "last frame, for first-last-frame models: path or URL", of_identity=True),
+    "base_prompt": Column(_text, "prompt of the prior; when missing, the identity's first prompt", of_identity=True),
+    "negative_prompt": Column(_text, "what the variant should not show"),
+    "seed": Column(_seeds, "seed of the prior's noise, or a range 1..4 for one row each", of_identity=True),
+    "start_step": Column(_start_step, "the snapshot to start from, or auto"),
+    "tail": Column(_tail, "exact, or the number of re-spaced steps"),
+    "guidance": Column(_number, "guidance scale of the variant"),
+    "width": Column(_whole(16, 8192), "pixels", of_identity=True),
+    "height": Column(_whole(16, 8192), "pixels", of_identity=True),
+    "frames": Column(_whole(1, 4096), "number of frames", of_identity=True),
+    "lora": Column(_loras, "LoRA file with an optional weight, path:0.8; several with ;"),
+    "tags": Column(_words, "free words, separated by comma or ;"),
+    "parent": Column(_name, "id of another row: start from that variant instead of the prior"),
+    "repeat": Column(_whole(1, 100_000), "so many rows, each with the next seed"),
+}
+
+
+def is_empty(value: Any) -> bool:
+    """No value: nothing, blanks only, or Parquet's NaN."""
+    return (
+        value is None
+        or (isinstance(value, str) and not value.strip())
+        or (isinstance(value, float) and math.isnan(value))
+    )
+
+
+def nearest_column(name: str, known: Sequence[str] = tuple(COLUMNS)) -> str:
+    """A hint for a column that nobody knows."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.65)
+    return f" (did you mean {near[0]!r}?)" if near else ""

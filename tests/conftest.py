@@ -1,0 +1,71 @@
+"""What several areas of tests share: a tiny model, one Prefect server, one browser, and how hypothesis behaves.
+
+Everything costly is made once a session and on first use, so a run of one folder pays only for what it asks for.
+"""
+
+import os
+import shutil
+
+import pytest
+
+try:
+    from hypothesis import settings
+except ImportError:  # a plain installation can still run the tests that need no hypothesis
+    pass
+else:
+    # The same examples on every machine: a red run is red for everybody.
+    settings.register_profile("ci", derandomize=True, deadline=None)
+    settings.load_profile("ci")
+
+# Neither the user's own server nor the user's own settings may decide how a test ends.
+for _name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "HEADSTART_DATABASE"):
+    os.environ.pop(_name, None)
+CHROMIUM = os.environ.get("HEADSTART_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory):
+    """No test reads or writes the state folder of the person who runs it."""
+    os.environ["HEADSTART_HOME"] = str(tmp_path_factory.mktemp("home"))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_t2v(tmp_path_factory):
+    """Folder of a tiny Wan text-to-video model with random weights."""
+    import tiny_models
+
+    return tiny_models.build("wan-t2v", tmp_path_factory.mktemp("tiny_t2v") / "wan-t2v")
+
+
+@pytest.fixture(scope="session")
+def prefect_server(_own_state):
+    """A real Prefect server, started as users start it; this process and its children talk to it."""
+    from flows import server
+    from tasks.settings import ServerSettings
+
+    before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME")}
+    server.connect(ServerSettings(port=4400))
+    started = server.running()
+    yield started
+    server.stop()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A real browser; every page is a fresh one."""
+    if CHROMIUM is None:
+        pytest.skip(
+            "NOT PROVEN HERE: no Chromium on this machine; install the package chromium or set HEADSTART_CHROMIUM"
+        )
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()

@@ -1,0 +1,192 @@
+"""Step caches: only when asked, gone afterwards whatever happens, and never a silent nothing."""
+
+import pytest
+import torch
+from engine_cases import KINDS, OWN, identity, own_schedule, told
+
+from prior_engine import Cache, Engine, ModelSpec, Schedule
+from prior_engine.errors import RequestError, UnsupportedError
+
+SCHEDULE = Schedule(num_inference_steps=10)
+RATIOS = [1.0] * 10
+CACHES = {
+    "first_block": Cache(kind="first_block", options={"threshold": 0.5}),
+    "mag": Cache(kind="mag", options={"mag_ratios": RATIOS, "threshold": 0.5}),
+    "taylorseer": Cache(kind="taylorseer", options={"cache_interval": 3, "disable_cache_before_step": 1}),
+    "pab": Cache(kind="pab", options={"spatial_attention_timestep_skip_range": (0, 1000)}),
+}
+
+
+@pytest.fixture(scope="module", params=["wan-t2v", "wan-i2v"])
+def warm(request, tiny):
+    kind = request.param
+    return kind, Engine(ModelSpec(source=str(tiny(kind)), device="cpu"))
+
+
+@pytest.fixture
+def case(warm, request):
+    """An engine, what it is asked, and its prior: unguided for the one cache that cannot tell two calls apart."""
+    kind, engine = warm
+    guidance = 1.0 if request.node.callspec.params.get("name") == "pab" else 3.0
+    asked = identity(kind), told(kind, guidance=guidance), SCHEDULE
+    return kind, engine, asked, list(engine.record(*asked))
+
+
+def attention_calls(engine, kind, run):
+    """How many attention layers really compute in `run`."""
+    from diffusers.models.transformers.transformer_wan import WanAttnProcessor
+
+    count = 0
+    plain = WanAttnProcessor.__call__
+
+    def counted(*args, **kwargs):
+        nonlocal count
+        count += 1
+        return plain(*args, **kwargs)
+
+    WanAttnProcessor.__call__ = counted
+    try:
+        return run(), count
+    finally:
+        WanAttnProcessor.__call__ = plain
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_a_cache_saves_work_repeats_itself_and_leaves_nothing_behind(name, case):
+    kind, engine, asked, prior = case
+
+    def resume(cache):
+        return engine.resume(prior[3], *asked, cache=cache).latents.latents
+
+    exact, all_calls = attention_calls(engine, kind, lambda: resume(None))
+    cached, some_calls = attention_calls(engine, kind, lambda: resume(CACHES[name]))
+    assert some_calls < all_calls
+    assert not torch.equal(cached, exact)
+    assert torch.equal(resume(CACHES[name]), cached)
+    assert torch.equal(resume(None), exact)
+    assert torch.equal(exact, prior[-1].latents)
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_a_run_that_broke_leaves_no_stale_cache(name, case):
+    _, engine, asked, prior = case
+    expected = engine.resume(prior[3], *asked, cache=CACHES[name]).latents.latents
+    broken = []
+
+    def break_off(step, steps):
+        broken.append(step)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.resume(prior[3], *asked, cache=CACHES[name], on_step=break_off)
+    assert broken == [4]
+    assert not engine._components.pipe.transformer.is_cache_enabled
+    assert torch.equal(engine.resume(prior[3], *asked, cache=CACHES[name]).latents.latents, expected)
+
+
+def test_magnitude_ratios_are_those_of_the_steps_that_are_left(case, monkeypatch):
+    import diffusers
+
+    _, engine, asked, prior = case
+    seen = []
+
+    class Watched(diffusers.MagCacheConfig):
+        def __post_init__(self):
+            seen.append((list(self.mag_ratios), self.num_inference_steps, self.retention_ratio))
+            super().__post_init__()
+
+    monkeypatch.setattr(diffusers, "MagCacheConfig", Watched)
+    ratios = [1 - index / 100 for index in range(10)]
+    cache = Cache(kind="mag", options={"mag_ratios": ratios})
+    engine.resume(prior[6], *asked, cache=cache)
+    assert seen == [(ratios[7:], 3, 0.0)]
+
+
+def test_each_expert_gets_the_ratios_of_its_own_steps(tiny, monkeypatch):
+    import diffusers
+
+    seen = []
+
+    class Watched(diffusers.MagCacheConfig):
+        def __post_init__(self):
+            seen.append(list(self.mag_ratios))
+            super().__post_init__()
+
+    monkeypatch.setattr(diffusers, "MagCacheConfig", Watched)
+    kind = "wan-t2v-two-experts"
+    engine = Engine(ModelSpec(source=str(tiny(kind)), device="cpu"))
+    asked = identity(kind), told(kind), SCHEDULE
+    prior = list(engine.record(*asked))
+    high = sum(one.timestep >= 875 for one in prior)
+    ratios = [1 - index / 100 for index in range(10)]
+    engine.resume(prior[1], *asked, cache=Cache(kind="mag", options={"mag_ratios": ratios}))
+    assert seen == [ratios[2:high], ratios[high:]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cache", "message"),
+    [
+        (
+            "wan-t2v",
+            Cache(kind="taylorseer", options={"cache_identifiers": ["nothing"]}),
+            "found nothing to hook on Wan",
+        ),
+        ("wan-t2v", CACHES["pab"], "at guidance 3 it would give the unguided call the attention of the guided one"),
+        ("qwen-image", CACHES["pab"], "at guidance 3 it would give the unguided call"),
+        ("wan-v2v", CACHES["mag"], "cannot be used with 'wan-v2v': .* they would mix the two; leave it out"),
+        (
+            "wan-vace",
+            CACHES["first_block"],
+            "cannot be used with 'wan-vace': its control hints .* would add them twice",
+        ),
+    ],
+)
+def test_a_cache_that_would_do_nothing_or_harm_is_refused(kind, cache, message, engine):
+    schedule = SCHEDULE if kind.startswith("wan") else OWN
+    one, asked = engine(kind), (identity(kind), told(kind), schedule)
+    prior = list(one.record(*asked))
+    with pytest.raises((UnsupportedError, RequestError), match=message):
+        one.resume(prior[3], *asked, cache=cache)
+    assert torch.equal(one.resume(prior[3], *asked).latents.latents, prior[-1].latents)
+
+
+def test_mistakes_in_a_cache_are_named(engine):
+    with pytest.raises(
+        RequestError, match=r"cache kind 'tea' is not known; choose one of \['first_block', 'mag', 'pab'"
+    ):
+        Cache(kind="tea")
+    with pytest.raises(RequestError, match="needs 'mag_ratios'"):
+        Cache(kind="mag")
+    one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), SCHEDULE)
+    prior = list(one.record(*asked, keep=[3]))
+    with pytest.raises(RequestError, match=r"cannot be used on WanTransformer3DModel: .*tolerance"):
+        one.resume(prior[0], *asked, cache=Cache(kind="first_block", options={"tolerance": 1}))
+    short = Cache(kind="mag", options={"mag_ratios": [1.0] * 4})
+    with pytest.raises(
+        RequestError, match="4 mag_ratios were given for a schedule of 10 steps; give one for each step"
+    ):
+        one.resume(prior[0], *asked, cache=short)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("wan")])
+@pytest.mark.parametrize("name", CACHES)
+def test_other_families_take_caches_too(kind, name, engine):
+    options = {**CACHES[name].options, **({"threshold": 5.0} if name in ("first_block", "mag") else {})}
+    if name == "taylorseer":
+        options["cache_interval"] = 2
+    guidance = 1.0 if (kind, name) == ("qwen-image", "pab") else 3.0
+    one, asked = engine(kind), (identity(kind), told(kind, guidance=guidance), own_schedule(kind))
+    prior = list(one.record(*asked))
+    cached = [one.resume(prior[0], *asked, cache=Cache(kind=name, options=options)).latents.latents for _ in range(2)]
+    assert torch.equal(cached[0], cached[1])
+    assert not torch.equal(cached[0], prior[-1].latents)
+    assert torch.equal(one.resume(prior[0], *asked).latents.latents, prior[-1].latents)
+
+
+def test_a_cached_run_keeps_no_snapshots(engine):
+    one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), SCHEDULE)
+    prior = list(one.record(*asked, keep=[3]))
+    with pytest.raises(RequestError, match="a run with a cache cannot keep snapshots"):
+        one.resume(prior[0], *asked, cache=CACHES["first_block"], keep="all")
+    with pytest.raises(RequestError, match="ratios of the cache 'mag' belong to the prior's own steps"):
+        one.resume(prior[0], *asked, cache=CACHES["mag"], tail=2)

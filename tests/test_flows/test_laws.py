@@ -1,0 +1,116 @@
+"""The promises of a batch, on real processes: once, whatever happens on the way."""
+
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+PROMPTS = ["turns left", "turns right", "smiles"]
+
+
+def test_the_same_sheet_again_does_nothing(bench):
+    bench.write_sheet(["fox", "owl"], PROMPTS)
+    first = bench.run("run", "server=none")
+    assert first.returncode == 0, first.stderr
+    assert "6 variants made" in first.stdout
+    before = bench.latents()
+
+    again = bench.run("run", "server=none")
+    assert again.returncode == 0
+    assert "Nothing to do: all 6 variants" in again.stdout
+    assert bench.latents() == before
+
+
+def test_only_what_is_missing_is_run(bench):
+    bench.write_sheet(["fox"], PROMPTS[:1])
+    assert bench.run("run", "server=none").returncode == 0
+    before = bench.latents()
+    bench.write_sheet(["fox"], PROMPTS[:2])
+    second = bench.run("run", "server=none")
+    assert "1 variants made, 1 were there" in second.stdout
+    # One tail of the four-step walk; the prior was there.
+    assert "Steps: 1 run" in second.stdout
+    assert before.items() <= bench.latents().items()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_at_ten_moments_and_run_again_it_ends_the_same(bench, tmp_path_factory, tiny_folder):
+    bench.write_sheet(["fox", "owl"], PROMPTS)
+    calm = type(bench)(tmp_path_factory.mktemp("calm"), tiny_folder)
+    calm.write_sheet(["fox", "owl"], PROMPTS)
+    assert calm.run("run", "server=none").returncode == 0
+
+    # A run writes about a hundred files; each kill waits for a few more than the last one left.
+    chance = random.Random(20261121)
+    for _ in range(10):
+        process = bench.start("run", "server=none", "prior.lease_s=1")
+        enough = bench.files() + chance.randint(1, 12)
+        while process.poll() is None and bench.files() < enough:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the sheet was done before ten kills; make it longer"
+    assert len(bench.latents()) < 6
+    last = bench.run("run", "server=none", "prior.lease_s=1")
+    assert last.returncode == 0, last.stderr
+    assert bench.latents() == calm.latents()
+    store = bench.store()
+    assert len(store.known("priors")) == 2
+    rows = store.manifest(columns=["key", "status"])
+    assert sorted(rows["status"].to_pylist()) == ["done"] * 8
+    assert store.verify().ok
+    again = bench.run("run", "server=none")
+    assert "Nothing to do" in again.stdout
+
+
+def test_two_runs_of_overlapping_sheets_make_each_prior_once(bench):
+    bench.write_sheet(["fox", "owl"], PROMPTS)
+    processes = [bench.start("run", "server=none") for _ in range(2)]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    store = bench.store()
+    for kind, count in (("priors", 2), ("variants", 6)):
+        folders = list((bench.folder / "store" / kind).glob("*/*"))
+        assert len(folders) == count
+        # One attempt each: nobody began what the other was at.
+        assert [len([path for path in folder.iterdir() if path.is_dir()]) for folder in folders] == [1] * count
+        assert len(store.known(kind)) == count
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_at_a_step_keeps_what_is_done_and_says_how_to_go_on(bench, number):
+    bench.write_sheet(["fox", "owl", "cat", "dog"], [*PROMPTS, "nods", "waves", "bows"])
+    process = bench.start("run", "server=none")
+    seen = threading.Event()
+
+    def watch():
+        while not seen.is_set() and process.poll() is None:
+            if (bench.folder / "store" / "variants").exists():
+                seen.set()
+            time.sleep(0.02)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    watcher.join(timeout=120)
+    assert seen.is_set()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Interrupted with" in out
+    assert "go on with: headstart run" in out
+    kept = bench.latents()
+    assert bench.run("run", "server=none").returncode == 0
+    assert kept.items() <= bench.latents().items()
+    assert len(bench.latents()) == 24
+
+
+def test_bad_input_ends_with_2_and_runs_nothing(bench):
+    (bench.folder / "sheet.csv").write_text("identity,prompt,start_step\nfox,runs,9\n")
+    refused = bench.run("run", "server=none")
+    assert refused.returncode == 2
+    assert "start_step: 9 is past the last step to start from; give 0..2, the schedule has 4 steps" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (bench.folder / "store" / "priors").exists()

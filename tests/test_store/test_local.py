@@ -1,0 +1,51 @@
+"""The promises on a local disk, and what is special to it."""
+
+import errno
+import os
+
+import pytest
+
+from prior_store import Store
+from prior_store.capabilities import SingleWriterWarning
+from prior_store.testing import StorePromises, put_object
+
+
+class TestLocalStore(StorePromises):
+    @pytest.fixture
+    def url(self, tmp_path):
+        return str(tmp_path / "store")
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_disk_without_hard_links_is_said_to_have_one_writer(tmp_path, monkeypatch, code):
+    def refused(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("prior_store.files_local.os.link", refused)
+    with pytest.warns(SingleWriterWarning, match="only one process"):
+        store = Store.open(tmp_path / "store")
+    commit = put_object(store, 1)
+    assert not store.files.create(f"priors/{commit.key[:2]}/{commit.key}/COMMIT.json", b"other")
+    assert put_object(store, 1) == commit
+    assert store.verify().ok
+
+
+def test_snapshots_are_mapped_and_survive_their_removal(tmp_path):
+    store = Store.open(tmp_path / "store")
+    commit = put_object(store, 1)
+    tensors, _ = store.read_tensors(commit, "step_0000.safetensors")
+    place = store.local_path_of(commit, "step_0000.safetensors")
+    place.unlink()
+    assert tensors["latents"].sum().isfinite()
+
+
+def test_the_root_may_be_a_path_a_url_or_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "with space").mkdir()
+    for url in (tmp_path / "with space" / "a", f"file://{tmp_path}/b", "~/c"):
+        store = Store.open(url)
+        commit = put_object(store, 1)
+        assert Store.open(store.url, create=False).known("priors") == {commit.key}
+        assert store.uri_of(commit, "video.mp4").startswith("file:///")
+        assert store.local_path_of(commit, "video.mp4").read_bytes() == b"video 1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c", "with space"]

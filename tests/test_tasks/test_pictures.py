@@ -1,0 +1,91 @@
+"""A sheet reaches what it may reach, and nothing else."""
+
+import io
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from tasks.pictures import PictureError, open_picture, resolve_picture
+from tasks.settings import SheetSettings
+
+
+@pytest.fixture
+def folder(tmp_path):
+    inside = tmp_path / "sheets"
+    inside.mkdir()
+    Image.new("RGB", (8, 8), "red").save(inside / "fox.png")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.png")
+    return inside
+
+
+def test_a_picture_below_the_sheet_is_taken(folder):
+    location = resolve_picture("fox.png", str(folder), SheetSettings())
+    assert open_picture(location, 1000).width == 8
+
+
+@pytest.mark.parametrize("named", ["../secret.png", "/etc/passwd", "a/../../secret.png"])
+def test_a_path_out_of_the_folder_is_refused(folder, named):
+    with pytest.raises(PictureError, match="outside of|leads to"):
+        resolve_picture(named, str(folder), SheetSettings())
+
+
+def test_a_link_out_of_the_folder_is_refused(folder):
+    (folder / "link.png").symlink_to(folder.parent / "secret.png")
+    with pytest.raises(PictureError, match="outside of"):
+        resolve_picture("link.png", str(folder), SheetSettings())
+
+
+def test_an_allowed_folder_is_reached(folder):
+    settings = SheetSettings(allow_roots=(str(folder.parent),))
+    assert resolve_picture("../secret.png", str(folder), settings).endswith("secret.png")
+
+
+@pytest.mark.parametrize("named", ["http://127.0.0.1/x.png", "https://example.org/x.png"])
+def test_the_web_is_closed_until_it_is_opened(folder, named):
+    with pytest.raises(PictureError, match="sheet.allow_http=true"):
+        resolve_picture(named, str(folder), SheetSettings())
+    assert resolve_picture(named, str(folder), SheetSettings(allow_http=True)) == named
+
+
+@pytest.mark.parametrize(
+    "named", ["file:///etc/passwd", "s3://other/x.png", "memory://x.png", "simplecache::file:///etc/passwd"]
+)
+def test_other_protocols_need_their_folder_allowed(folder, named):
+    with pytest.raises(PictureError):
+        open_picture(resolve_picture(named, str(folder), SheetSettings()), 1000)
+
+
+def test_an_allowed_prefix_does_not_reach_beside_it(folder):
+    settings = SheetSettings(allow_roots=("s3://mine/pictures",))
+    assert resolve_picture("s3://mine/pictures/a.png", str(folder), settings)
+    for named in ("s3://mine/pictures-of-others/a.png", "s3://mine/pictures/../a.png"):
+        with pytest.raises(PictureError):
+            resolve_picture(named, str(folder), settings)
+
+
+def test_a_picture_that_is_none_is_refused(folder):
+    (folder / "text.png").write_text("not a picture")
+    with pytest.raises(PictureError, match="is not a picture that can be decoded"):
+        open_picture(str(folder / "text.png"), 1000)
+
+
+def test_half_a_picture_is_refused(folder):
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(buffer, "PNG")
+    (folder / "half.png").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    with pytest.raises(PictureError, match="is not a picture that can be decoded"):
+        open_picture(str(folder / "half.png"), 100_000)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(folder):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    (folder / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    )
+    with pytest.raises(PictureError, match="pixels"):
+        open_picture(str(folder / "bomb.png"), 40_000_000)

@@ -1,0 +1,52 @@
+"""Every way in which a sheet can be wrong has its own exact message, and all problems are told at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import SheetError
+from tasks.settings import SheetSettings
+from tasks.sheet import load_sheet
+
+FOLDER = Path(__file__).resolve().parent.parent / "bad_sheets"
+MESSAGES = json.loads((FOLDER / "messages.json").read_text(encoding="utf-8"))
+
+
+def test_every_bad_sheet_has_its_message():
+    assert sorted(MESSAGES) == sorted(path.name for path in FOLDER.iterdir() if path.name != "messages.json")
+    assert len(MESSAGES) >= 40
+
+
+@pytest.mark.parametrize("name", sorted(MESSAGES))
+def test_a_bad_sheet_is_refused_with_exactly_this(name, monkeypatch):
+    monkeypatch.chdir(FOLDER.parent.parent)
+    with pytest.raises(SheetError) as refused:
+        load_sheet(SheetSettings(path=f"tests/bad_sheets/{name}"))
+    assert str(refused.value) == MESSAGES[name]
+
+
+def test_a_missing_sheet_says_what_to_give(tmp_path):
+    with pytest.raises(SheetError, match=r"there is no sheet at .*give the path of a CSV"):
+        load_sheet(SheetSettings(path=str(tmp_path / "none.csv")))
+
+
+def test_no_sheet_at_all_says_how_to_name_one():
+    with pytest.raises(SheetError, match=r"headstart run sheet=my\.csv"):
+        load_sheet(SheetSettings())
+
+
+def test_a_sheet_that_explodes_is_stopped(tmp_path):
+    path = tmp_path / "big.csv"
+    path.write_text("identity,prompt,repeat\nfox,runs,100000\nowl,flies,100000\n")
+    with pytest.raises(SheetError, match="more than 1000 rows after expansion"):
+        load_sheet(SheetSettings(path=str(path), max_rows=1000))
+
+
+def test_yaml_aliases_do_not_explode(tmp_path):
+    lines = ["lists:", "  a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 5)]
+    path = tmp_path / "laughs.yaml"
+    path.write_text("\n".join([*lines, "rows:", "  - {identity: fox, prompt: 'a {a4}'}"]))
+    sheet = load_sheet(SheetSettings(path=str(path), max_rows=1000))
+    assert len(sheet.rows) == 10

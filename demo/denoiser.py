@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from demo import nets
 from demo.captions import all_captions
 from demo.codec import NUM_SHARDS, SHARD, first_frame_condition, grey_latents, load_vae
-from demo.optim import MatrixAdam, phased
+from demo.optim import MatrixAdam, decay
 from demo.world import ASPECTS, FRAMES, IDENTITIES, SIZE, draw_clips
 
 if TYPE_CHECKING:
@@ -73,19 +74,22 @@ def train_denoiser(
 ) -> None:
     """Train, keep a running average, and log the loss by how much noise there was.
 
-    `phases` are the steps at which the rate has come down to nothing; the last ends the training. Each worker is a process with a share of every batch; their number changes rounding and nothing else. On a busy
+    `phases` are the steps at which the rate has come down to nothing: each is a state that can be shipped. The next one
+    starts from the running average with a fresh optimiser, so the shipped weights are all that it needs (`restore`).
+    Each worker is a process with a share of every batch; their number changes rounding and nothing else. On a busy
     machine this is much quicker than threads, which wait for each other at every operation.
     """
-    with TemporaryDirectory() as meeting:
-        job = (Path(meeting) / "meet", workers, folder, seed, phases, batch, device)
-        if workers == 1:
-            _train(0, *job)
-        else:
-            torch.multiprocessing.spawn(_train, args=job, nprocs=workers)
+    for begin, end in pairwise((0, *phases)):
+        with TemporaryDirectory() as meeting:
+            job = (Path(meeting) / "meet", workers, folder, seed, begin, end, batch, device)
+            if workers == 1:
+                _train(0, *job)
+            else:
+                torch.multiprocessing.spawn(_train, args=job, nprocs=workers)
 
 
 def _train(
-    rank: int, meeting: Path, workers: int, folder: Path, seed: int, phases: tuple[int, ...], batch: int, device: str
+    rank: int, meeting: Path, workers: int, folder: Path, seed: int, begin: int, end: int, batch: int, device: str
 ) -> None:
     if workers > 1:
         torch.set_num_threads(1)
@@ -110,12 +114,13 @@ def _train(
         state = load_file(state_path, device=device)
         start = int(state["step"])
         for n, p in named:
-            p.data.copy_(state[f"now.{n}"])
+            p.data.copy_(state[f"{'average' if start == begin else 'now'}.{n}"])
             average[n].copy_(state[f"average.{n}"])
-        optim.restore(state)
+        if start > begin:
+            optim.restore(state)
 
     losses: list[tuple[float, float, bool]] = []
-    for step in range(start, phases[-1]):
+    for step in range(start, end):
         example = _draw_batch(step, batch, seed, clips, text)
         ours = {name: value[rank::workers].to(device) for name, value in example.items()}
         clean, mask = latents[ours["pick"].cpu()].float().to(device), text.mask.to(device)[ours["rows"]]
@@ -135,7 +140,7 @@ def _train(
         error.mean().backward()
         if workers > 1:
             _share_gradients(named, workers)
-        optim.step(phased(step, phases))
+        optim.step(decay(step - begin, end - begin))
         with torch.no_grad():
             # A short memory at first, so that the average is of use early.
             weight = 1 - min(EMA, (step + 1) / (step + 12))
@@ -153,7 +158,7 @@ def _train(
             with (folder / "denoiser.jsonl").open("a") as log:
                 log.write(json.dumps(entry) + "\n")
             losses = []
-        if (step + 1) % 50 == 0 or step + 1 in phases:
+        if (step + 1) % 50 == 0 or step + 1 == end:
             now = {f"now.{n}": p.detach().contiguous() for n, p in named}
             held = {f"average.{n}": t for n, t in average.items()}
             save_file({"step": torch.tensor(step + 1), **now, **held, **optim.state()}, folder / "denoiser-state.part")

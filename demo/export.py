@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanPipeline, WanTransformer3DModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from demo import nets
 from demo.codec import load_vae
@@ -48,6 +49,20 @@ def export(folder: Path, weights: Path) -> None:
         # The name that every version of transformers knows this tokenizer by.
         index = weights / name / "model_index.json"
         index.write_text(index.read_text().replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"'))
+
+
+def restore(folder: Path, weights: Path, *, step: int) -> None:
+    """The reverse of `export`: a training folder that goes on after `step` from shipped weights alone."""
+    pipe = WanImageToVideoPipeline.from_pretrained(weights / "i2v", dtype=torch.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    stats = {"mean": pipe.vae.config.latents_mean, "std": pipe.vae.config.latents_std}
+    (folder / "latents.json").write_text(json.dumps(stats, indent=1))
+    for name in ("encoder", "vae"):
+        save_file(pipe.vae.state_dict(), folder / f"{name}.safetensors")
+    held = {f"net.{n}": p.detach() for n, p in pipe.transformer.named_parameters()}
+    held |= {f"text.{n}": p.detach() for n, p in pipe.text_encoder.named_parameters()}
+    average = {f"average.{n}": p.contiguous() for n, p in held.items()}
+    save_file({"step": torch.tensor(step), **average}, folder / "denoiser-state.safetensors")
 
 
 def trained(folder: Path) -> tuple[PreTrainedTokenizerFast, UMT5EncoderModel, WanTransformer3DModel]:

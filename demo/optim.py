@@ -87,13 +87,3 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
 def decay(step: int, total: int, *, warmup: int = 60) -> float:
     """Warm up, hold for a third, then go down to nothing in a straight line."""
     return min(1.0, (step + 1) / warmup, 1.5 * (1 - step / total) + 0.002)
-
-
-def phased(step: int, ends: tuple[int, ...]) -> float:
-    """`decay` once for each phase: a training that reached an end can be shipped there, and go on to the next."""
-    begin = 0
-    for end in ends:
-        if step < end:
-            return decay(step - begin, end - begin)
-        begin = end
-    raise ValueError(f"step {step} lies behind the last phase, which ends at {begin}; give a longer one")

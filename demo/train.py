@@ -13,7 +13,7 @@ from typing import Final
 
 import torch
 
-STAGES: Final = ("data", "decoder", "denoiser", "export", "evaluate")
+STAGES: Final = ("data", "decoder", "denoiser", "export", "evaluate", "restore")
 DECODER_STEPS: Final = 2000
 DENOISER_PHASES: Final = (1600, 6000)
 
@@ -68,6 +68,11 @@ def run_stage(options: argparse.Namespace) -> None:
         denoiser.train_denoiser(
             folder, seed=options.seed, phases=tuple(options.denoiser_phases), device=device, workers=options.workers
         )
+    elif options.stage == "restore":
+        from demo.export import restore
+
+        # The shipped weights are the end of a phase; what is left to train is the phase after it.
+        restore(folder, options.weights, step=options.denoiser_phases[-2])
     elif options.stage == "export":
         from demo.export import export
 

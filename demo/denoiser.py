@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from demo import nets
@@ -80,12 +81,21 @@ def train_denoiser(
     machine this is much quicker than threads, which wait for each other at every operation.
     """
     for begin, end in pairwise((0, *phases)):
+        if _step_of(folder / "denoiser-state.safetensors") >= end:
+            continue
         with TemporaryDirectory() as meeting:
             job = (Path(meeting) / "meet", workers, folder, seed, begin, end, batch, device)
             if workers == 1:
                 _train(0, *job)
             else:
                 torch.multiprocessing.spawn(_train, args=job, nprocs=workers)
+
+
+def _step_of(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as state:
+        return int(state.get_tensor("step"))
 
 
 def _train(

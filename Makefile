@@ -89,6 +89,7 @@ clean: ## Remove what make and the tools made (never a store)
 # uv is used where it is found and able: it does not read pip's configuration, so a machine whose pip is set up
 # with its own index or wheel folder is served by pip.
 define install
+@command -v $(PYTHON) >/dev/null || { echo "no program $(PYTHON) was found; Headstart needs Python 3.11 or 3.12, run: make setup PYTHON=python3.11"; exit 1; }
 @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Headstart needs Python 3.11 or 3.12, found {v[0]}.{v[1]}; run: make setup PYTHON=python3.11")'
 @test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 @echo "setting up $(VENV) (some minutes the first time)"

@@ -7,7 +7,6 @@ import os
 import platform
 import secrets
 import shutil
-import subprocess
 import sys
 import time
 import urllib.request
@@ -134,19 +133,13 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _ffmpeg(_: Settings) -> Iterator[Finding]:
-    do = "install the package imageio-ffmpeg again, or name a program: export IMAGEIO_FFMPEG_EXE=/usr/bin/ffmpeg"
-    try:
-        import imageio_ffmpeg
+    from tasks.errors import PlanError
+    from tasks.ffmpeg import WHAT_TO_DO, usable_ffmpeg
 
-        program = imageio_ffmpeg.get_ffmpeg_exe()
-        said = subprocess.run([program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=True)  # noqa: S603
-    except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        yield Finding(part="ffmpeg", status="fail", seen=f"no ffmpeg that runs: {error}", do=do)
-        return
-    if "libx264" not in said.stdout:
-        yield Finding(part="ffmpeg", status="fail", seen=f"{program} cannot write H.264 (libx264)", do=do)
-        return
-    yield Finding(part="ffmpeg", status="ok", seen=f"{program}, writes H.264")
+    try:
+        yield Finding(part="ffmpeg", status="ok", seen=f"{usable_ffmpeg()}, writes H.264")
+    except PlanError as error:
+        yield Finding(part="ffmpeg", status="fail", seen=str(error).removesuffix(f"; {WHAT_TO_DO}"), do=WHAT_TO_DO)
 
 
 def _model(settings: Settings) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from flows.runner import Runner
 from flows.show import settings_yaml
 from tasks.devices import pool_for, workers_of
 from tasks.estimate import estimate
+from tasks.ffmpeg import usable_ffmpeg
 from tasks.progress import Progress
 from tasks.report import write_report
 from tasks.runtime import Runtime, forget, register
@@ -65,6 +66,8 @@ def run_batch(
 ) -> BatchResult:
     """Run what is missing, keep the batch's files, write its report."""
     plan, context = prepared.plan, prepared.context
+    if not prepared.nothing_to_do:
+        usable_ffmpeg()  # before the first step, not after the last
     room = None if prepared.nothing_to_do else estimate(plan, prepared.store).bytes
     if room:
         prepared.store.require_space(room)

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flows.inflection import Found
     from flows.maintain import Maintained
     from flows.run_batch import BatchResult
 
-__all__ = ["generate_prior", "infer_from_prior", "maintain_store", "render_sheet"]
+__all__ = ["find_inflection", "generate_prior", "infer_from_prior", "maintain_store", "render_sheet"]
 
 
 def render_sheet(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> BatchResult:
@@ -33,6 +34,13 @@ def generate_prior(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> Bat
 def infer_from_prior(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> BatchResult:
     """Render the rows of a sheet whose prior is in the store; the others are named as failed."""
     return _launched(sheet, overrides, "variants")
+
+
+def find_inflection(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> Found:
+    """Measure which start step and tail to use; `start_step=auto` uses the answer from then on."""
+    from flows.inflection import find_here
+
+    return find_here([f"sheet={sheet}", *overrides])[0]
 
 
 def maintain_store(store: str = "headstart-store", *, quick: bool = False, delete: bool = False) -> Maintained:

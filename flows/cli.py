@@ -114,6 +114,21 @@ def plan(overrides: Overrides = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def inflection(
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the answer")] = False,
+) -> None:
+    """Measure on a few rows which start step and tail to use; start_step=auto uses the answer from then on.
+
+    Example: headstart inflection sheet=my.csv inflection.pairs=12
+    """
+    from flows.inflection import launch_study
+
+    raise typer.Exit(launch_study(overrides or [], as_json=as_json, quiet=quiet))
+
+
+@app.command()
 def config(
     overrides: Overrides = None,
     keys: Annotated[bool, typer.Option("--keys", help="list every setting with its meaning")] = False,

@@ -16,6 +16,7 @@ from prior_engine.errors import EngineError
 from prior_engine.request import Conditioning, Identity, Lora, Picture
 from prior_store import recipe_key
 from tasks.errors import PlanError
+from tasks.inflection_answer import guidance_of, measured_start, study_name
 from tasks.model_source import model_folder
 from tasks.pictures import PictureError, open_picture, resolve_picture
 from tasks.recipes import model_spec, prior_recipe, schedule_of, variant_recipe
@@ -283,7 +284,7 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
         info = inspect_model(model_spec(settings, model_folder(settings.model)))
     except EngineError as error:
         raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
-    planner = _Planner(settings=settings, sheet=sheet, info=info, measured=None)
+    planner = _Planner(settings=settings, sheet=sheet, info=info, measured=_measured(settings, info, store))
     rows = _parents_first(sheet.rows)
     keeps = _kept_for_children(rows, planner)
     for row in rows:
@@ -295,6 +296,15 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
             + "\n".join(f"  {problem}" for problem in planner.problems)
         )
     return _with_cached(planner, store)
+
+
+def _measured(settings: Settings, info: ModelInfo, store: Store) -> tuple[int, str | int] | None:
+    """What `headstart inflection` found and kept in this store."""
+    name = study_name(info.describe(), schedule_of(settings).describe(), guidance_of(settings))
+    advice = measured_start(store, name)
+    if advice is None or advice.start_step is None or advice.tail is None:
+        return None
+    return advice.start_step, advice.tail
 
 
 def _parents_first(rows: Sequence[Row]) -> list[Row]:

@@ -151,6 +151,22 @@ class ServerSettings(_Group):
     )
 
 
+class InflectionSettings(_Group):
+    """How `headstart inflection` looks for the best start step."""
+
+    pairs: int = Field(8, ge=1, description="rows of the sheet to measure, spread over its identities")
+    start_steps: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, description="start steps to try; null = all, or every second where there are more than 12"
+    )
+    tails: tuple[Literal["exact"] | Annotated[int, Field(ge=1)], ...] = Field(
+        ("exact", 1, 2, 3), min_length=1, description="tails to try at each"
+    )
+    follow: float = Field(
+        0.9, gt=0, le=1, description="share of pairs that have to end nearer to the full run of their prompt than to the prior"
+    )
+    detail: float = Field(0.8, gt=0, le=1, description="share of a full run's fine detail that a variant has to have")
+
+
 class GuardSettings(_Group):
     """Looks at every variant: did it keep its identity, did it move away from the prior?"""
 
@@ -170,6 +186,8 @@ class Settings(_Group):
     runner: RunnerSettings = RunnerSettings()
     video: VideoSettings = VideoSettings()
     server: ServerSettings = ServerSettings()
+    inflection: InflectionSettings = InflectionSettings()
+    guard: GuardSettings = GuardSettings()
 
     start_step: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         "auto", description="the snapshot that variants start from"

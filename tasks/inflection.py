@@ -1,0 +1,197 @@
+"""One pair of an inflection study: a prior, the full run of another prompt, and every way of getting there cheaper."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prior_engine.schedule import Schedule
+from prior_store import recipe_key
+from tasks import likeness
+from tasks.devices import Lease
+from tasks.encode import embeddings_for
+from tasks.errors import InterruptedBatchError
+from tasks.likeness import Likeness
+from tasks.runtime import Runtime, runtime_for
+from tasks.work import BatchContext, PriorWork, VariantWork
+
+if TYPE_CHECKING:
+    from prior_engine import Snapshot, VariantResult
+
+MEASURE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One way to a variant: a start step and a tail, or (`start_step` None) the same steps from scratch."""
+
+    steps: int
+    start_step: int | None = None
+    tail: str | int = "exact"
+
+    @property
+    def name(self) -> str:
+        """How people and records call it."""
+        if self.start_step is None:
+            return f"scratch {self.steps}"
+        return f"k{self.start_step} exact" if self.tail == "exact" else f"k{self.start_step} in {self.steps}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairWork:
+    """What to measure on one identity and one prompt."""
+
+    prior: PriorWork
+    variant: VariantWork
+    settings: tuple[Setting, ...]
+
+    @property
+    def key(self) -> str:
+        """The same pair, measured in the same ways, is measured once."""
+        return recipe_key(
+            {
+                "kind": "inflection pair",
+                "version": MEASURE_VERSION,
+                "prior": self.prior.key,
+                "conditioning": self.variant.conditioning.describe(),
+                "settings": [setting.name for setting in self.settings],
+            }
+        )
+
+    @property
+    def file(self) -> str:
+        """Its record, beside those of the other pairs."""
+        return f"pair-{self.key[:20]}.json"
+
+    @property
+    def label(self) -> str:
+        """As in a batch, without the start step, which is what is looked for."""
+        return self.variant.label.rpartition(" k")[0]
+
+
+def settings_to_try(total: int, start_steps: Sequence[int] | None, tails: Sequence[str | int]) -> tuple[Setting, ...]:
+    """All start steps with all tails that save steps, then their controls from scratch."""
+    found = []
+    for start in start_steps if start_steps is not None else range(total - 1):
+        left = total - 1 - start
+        found += [
+            Setting(start_step=start, tail=tail, steps=left if tail == "exact" else int(tail))
+            for tail in tails
+            if tail == "exact" or int(tail) < left
+        ]
+    return (*found, *(Setting(steps=steps) for steps in sorted({setting.steps for setting in found})))
+
+
+def measure_pair(work: PairWork, context: BatchContext) -> dict[str, Any]:
+    """Measure a pair, or read what an earlier study found; kept as soon as it is known."""
+    from prior_engine.errors import RunCancelledError
+
+    runtime = runtime_for(context)
+    if runtime.stop.is_set():
+        raise InterruptedBatchError("the study was told to stop")
+    try:
+        with runtime.pool.lease(runtime.stop) as lease:
+            found = _Study(work, runtime, lease).measured()
+    except RunCancelledError as stopped:
+        raise InterruptedBatchError(f"{work.label} was stopped; a new study goes on with it") from stopped
+    runtime.store.put_batch_file(context.batch, work.file, json.dumps(found, ensure_ascii=False).encode())
+    return found
+
+
+@dataclass
+class _Study:
+    work: PairWork
+    runtime: Runtime
+    lease: Lease
+
+    def measured(self) -> dict[str, Any]:
+        work, schedule = self.work, self.work.prior.schedule
+        self.embeddings = embeddings_for([work.prior.conditioning, work.variant.conditioning], self.lease, self.runtime)
+        began = time.perf_counter()
+        snapshots = {
+            snapshot.step: snapshot
+            for snapshot in self.lease.engine.record(
+                work.prior.identity, work.prior.conditioning, schedule, **self._more("prior")
+            )
+        }
+        full_s = time.perf_counter() - began
+        last = snapshots[max(snapshots)]
+        prior, full = self._frames(last), self._frames(self._from_scratch(schedule, "full run").latents)
+        found: dict[str, Any] = {}
+        for setting, result in self._runs(snapshots):
+            video = self._frames(result.latents)
+            found[setting.name] = Likeness(
+                followed=likeness.followed(video, prior, full),
+                first=likeness.explained(video[:1], prior[:1]),
+                layout=likeness.layout(video, prior, full),
+                latents=likeness.agreement(_array(result.latents), _array(last)),
+                detail=likeness.detail(video),
+                steps=setting.steps,
+                seconds=result.seconds,
+            ).as_plain()
+        return {
+            "pair": work.label,
+            "identity": work.prior.name,
+            "prompt": work.variant.conditioning.prompt,
+            "changed": likeness.changed(prior, full),
+            "detail_full": likeness.detail(full),
+            "kept_full": [
+                likeness.explained(full[:1], prior[:1]),
+                likeness.layout(full, prior, full),
+            ],
+            "seconds_full": full_s,
+            "sigmas": {str(step): snapshot.sigma for step, snapshot in snapshots.items()},
+            "settings": found,
+        }
+
+    def _runs(self, snapshots: dict[int, Snapshot]) -> Iterator[tuple[Setting, VariantResult]]:
+        prior = self.work.prior
+        for setting in self.work.settings:
+            if setting.start_step is None:
+                yield setting, self._from_scratch(fewer_steps(prior.schedule, setting.steps), setting.name)
+                continue
+            yield (
+                setting,
+                self.lease.engine.resume(
+                    snapshots[setting.start_step],
+                    prior.identity,
+                    self.work.variant.conditioning,
+                    prior.schedule,
+                    tail="exact" if setting.tail == "exact" else setting.steps,
+                    **self._more(setting.name),
+                ),
+            )
+
+    def _from_scratch(self, schedule: Schedule, name: str) -> VariantResult:
+        return self.lease.engine.scratch(
+            self.work.prior.identity, self.work.variant.conditioning, schedule, **self._more(name)
+        )
+
+    def _more(self, name: str) -> dict[str, Any]:
+        label = f"{self.work.label}, {name}"
+        on_step: Callable[[int, int], None] = lambda step, steps: self.runtime.progress.step(  # noqa: E731
+            self.work.key, label, step + 1, steps
+        )
+        return {"cancel": self.runtime.stop.is_set, "on_step": on_step, "embeddings": self.embeddings}
+
+    def _frames(self, latents: Snapshot) -> likeness.Video:
+        with self.runtime.decoding:
+            frames = list(self.lease.engine.decode(latents))
+        video: likeness.Video = np.stack(frames).astype(np.float32) / np.float32(255)
+        return video
+
+
+def fewer_steps(schedule: Schedule, steps: int) -> Schedule:
+    """The same walk in fewer steps; an explicit grid has no law to lay them by, so the Wan grid stands in for it."""
+    if schedule.grid == "explicit":
+        return replace(schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=steps)
+    return replace(schedule, num_inference_steps=steps)
+
+
+def _array(snapshot: Snapshot) -> Any:
+    return snapshot.latents.float().cpu().numpy()

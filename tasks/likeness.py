@@ -1,0 +1,96 @@
+"""How alike videos are, measured on pixels and latents alone, so that it means the same for every model.
+
+Three videos that came from the same noise are compared: a prior, the full run of another prompt, and a variant that was
+told that prompt. What a number is worth shows beside its control, the same number of steps without a prior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Video = NDArray[np.float32]
+# Blocks along the shorter side: coarse enough that a subject that moved half the way looks half-way, fine enough to see
+# its parts.
+BLOCKS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeness:
+    """What one run kept of the prior, how far it followed its prompt, and how much fine detail it has."""
+
+    followed: float
+    first: float
+    layout: float
+    latents: float
+    detail: float
+    steps: int
+    seconds: float
+
+    @property
+    def kept(self) -> float:
+        """First frame, layout and latents together."""
+        return (self.first + self.layout + self.latents) / 3
+
+    def as_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def followed(video: Video, prior: Video, full: Video) -> float:
+    """How far from the prior towards the full run of its own prompt: 0 is still the prior, 1 is all the way.
+
+    Past a half the video is nearer to that run than to the prior: it is then said to follow its prompt.
+    """
+    way = coarse(full) - coarse(prior)
+    length = float((way * way).sum())
+    return float(((coarse(video) - coarse(prior)) * way).sum()) / length if length else 0.0
+
+
+def changed(prior: Video, full: Video) -> float:
+    """How much the prompt changes at all, as a share of what there is to see: a pair near 0 measures nothing."""
+    base = coarse(prior)
+    spread = float(((base - base.mean()) ** 2).sum())
+    return float(((coarse(full) - base) ** 2).sum()) / spread if spread else 0.0
+
+
+def explained(video: Video, prior: Video) -> float:
+    """The share of the prior's variance that is there: 1 is the same, 0 no better than plain grey."""
+    spread = float(((prior - prior.mean()) ** 2).mean())
+    return (
+        max(0.0, 1.0 - float(((video - prior) ** 2).mean()) / spread) if spread else float(np.array_equal(video, prior))
+    )
+
+
+def layout(video: Video, prior: Video, full: Video) -> float:
+    """The share of the prior's coarse layout that is there, in the half of the blocks that the prompt changes least."""
+    base = coarse(prior)
+    stir = np.abs(coarse(full) - base).mean((0, 3))
+    still = stir <= np.median(stir)
+    return explained(coarse(video)[:, still], base[:, still])
+
+
+def agreement(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    """Correlation of two arrays."""
+    a, b = ours - ours.mean(), theirs - theirs.mean()
+    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / size if size else 0.0
+
+
+def detail(video: Video) -> float:
+    """Energy of fine structure: mean squared difference of neighbouring pixels."""
+    light = video.mean(-1)
+    return float((np.diff(light, axis=1) ** 2).mean() + (np.diff(light, axis=2) ** 2).mean())
+
+
+def coarse(video: Video) -> Video:
+    """Block means: (T, H, W, C) to about `BLOCKS` blocks along the shorter side."""
+    height, width = video.shape[1:3]
+    size = max(1, min(height, width) // BLOCKS)
+    cut = video[:, : height - height % size, : width - width % size]
+    t, h, w, c = cut.shape
+    blocks: Video = cut.reshape(t, h // size, size, w // size, size, c).mean((2, 4))
+    return blocks

@@ -1,0 +1,121 @@
+"""`headstart inflection`: measured once, kept, used by start_step=auto."""
+
+import json
+
+import flows
+
+# The demo model: on random weights a prompt changes nothing, and a study says so.
+DEMO = ["sheet=sheet.csv", "store=store", "schedule.num_inference_steps=4", "server=none"]
+FEW = ["inflection.pairs=2", "inflection.tails=[exact,1]"]
+SHEET = """identity,prompt,base_prompt,seed
+star,a red star moves to the left,a red star stands still,1
+star,a red star grows,a red star stands still,1
+heart,a blue heart moves up,a blue heart stands still,2
+"""
+
+
+def test_a_study_is_measured_once_and_its_answer_is_used(bench):
+    (bench.folder / "sheet.csv").write_text(SHEET)
+    bench.settings = DEMO
+    bar = ["inflection.follow=0.1", "inflection.detail=0.1"]
+    first = bench.run("inflection", *FEW, *bar, "--json")
+    assert first.returncode == 0, first.stderr
+    record = json.loads(first.stdout)
+    # k = 0..2 exact, and in one step where more are left; each number of steps from scratch.
+    names = [line["name"] for line in record["lines"]]
+    assert names == ["k0 exact", "k0 in 1", "k1 exact", "k1 in 1", "k2 exact", "scratch 1", "scratch 2", "scratch 3"]
+    assert {pair["identity"] for pair in record["pairs"]} == {"star", "heart"}
+
+    again = bench.run("inflection", *FEW, *bar)
+    assert again.returncode == 0, again.stderr
+    study = next((bench.folder / "store" / "batches").glob("inflection-*"))
+    assert (study / "inflection.html").read_text().count("<svg") == 3
+    assert "dvice:" in again.stdout
+
+    # What the weights say may change with them; that it is used may not.
+    advice = {
+        "start_step": 1,
+        "tail": "exact",
+        "steps": 2,
+        "certainty": 1.0,
+        "start_steps": [1, 1],
+        "pays": True,
+        "why": "",
+    }
+    (study / "inflection.json").write_text(json.dumps(record | {"advice": advice}))
+    planned = json.loads(bench.run("plan", "--json").stdout)
+    assert planned["start_step"] == 1
+    assert "measured by `headstart inflection`" in planned["start_step_from"]
+    # Another guidance is another study.
+    other = json.loads(bench.run("plan", "guidance=2", "--json").stdout)
+    assert "measured by" not in other["start_step_from"]
+
+
+def test_prompts_that_change_nothing_are_named_and_nothing_is_advised(bench):
+    bench.write_sheet(["fox"], ["runs"])
+    result = bench.run("inflection", "inflection.tails=[exact]", "server=none")
+    assert result.returncode == 0, result.stderr
+    assert "No advice: no prompt changed anything, even in a full run" in result.stdout
+    assert "Left out, since the prompt changes nothing even in a full run: fox/" in result.stdout
+    assert "rule of thumb" in bench.run("plan").stdout
+
+
+def test_a_stopped_study_goes_on_with_the_pairs_that_it_lacks(tiny_folder, tmp_path, monkeypatch):
+    from flows.inflection import prepare_study, run_study
+    from flows.runner import PlainRunner
+    from tasks.devices import DevicePool
+
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    sheet = tmp_path / "s.csv"
+    sheet.write_text("identity,prompt,base_prompt\nfox,a fox runs,a fox\nowl,an owl hoots,an owl\n")
+    overrides = [
+        f"sheet={sheet}", f"model={tiny_folder}", "model.height=32", "model.width=32", "model.frames=5",
+        "schedule.num_inference_steps=4", f"store={tmp_path / 'store'}", "inflection.pairs=2", "inflection.tails=[exact]",
+    ]  # fmt: skip
+    study = prepare_study(overrides)
+    study_without_one = type(study)(
+        name=study.name, store=study.store, prepared=study.prepared, settings=study.settings, pairs=study.pairs[:1]
+    )
+    run_study(study_without_one, lambda: PlainRunner(1))
+
+    leases = []
+    lease = DevicePool.lease
+    monkeypatch.setattr(DevicePool, "lease", lambda self, stop: leases.append(1) or lease(self, stop))
+    found = run_study(prepare_study(overrides), lambda: PlainRunner(1))
+    assert len(found.record["pairs"]) == 2
+    assert len(leases) == 1
+    run_study(prepare_study(overrides), lambda: PlainRunner(1))
+    assert len(leases) == 1
+
+
+def test_what_cannot_be_studied_is_said_before_anything_runs(bench):
+    bench.write_sheet(["fox"], ["runs"])
+    late = bench.run("inflection", "inflection.start_steps=[1,3]", "server=none")
+    assert late.returncode == 2
+    assert "inflection.start_steps has [3], past the last step to start from; give 0..2" in late.stderr
+    none = bench.run("inflection", "inflection.tails=[]", "server=none")
+    assert none.returncode == 2
+    assert "inflection.tails" in none.stderr
+
+
+def test_find_inflection_is_a_function_and_a_flow(tmp_path, tiny_folder, monkeypatch, prefect_server):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    sheet = tmp_path / "s.csv"
+    sheet.write_text("identity,prompt,base_prompt\nfox,a fox runs,a fox\n")
+    more = [
+        f"model={tiny_folder}",
+        "model.height=32",
+        "model.width=32",
+        "model.frames=5",
+        f"store={tmp_path / 'store'}",
+    ]
+    more += ["schedule.num_inference_steps=3", "inflection.tails=[exact]"]
+    found = flows.find_inflection(str(sheet), overrides=more)
+    assert list(found.record["pairs"][0]["settings"]) == ["k0 exact", "k1 exact", "scratch 1", "scratch 2"]
+
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs()
+    study = next(run for run in runs if run.name == f"inflection of {sheet}")
+    assert study.state_name == "Completed"

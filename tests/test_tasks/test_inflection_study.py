@@ -1,0 +1,104 @@
+"""The answer that a study draws from its numbers, on numbers whose answer is known."""
+
+import pytest
+
+from tasks.inflection import Setting, settings_to_try
+from tasks.inflection_study import Bar, concluded
+
+BAR = Bar(follow=0.9, detail=0.8)
+TOTAL = 6
+
+
+def pairs_that_follow_until(latest, *, count=10, detail=1.0, scratch_detail=0.5, changed=0.5):
+    """Pairs whose variants follow from start steps up to `latest` and not after it."""
+    settings = settings_to_try(TOTAL, None, ("exact", 2))
+    found = {}
+    for setting in settings:
+        scratch = setting.start_step is None
+        follows = scratch or setting.start_step <= latest
+        found[setting.name] = {
+            "followed": 0.9 if follows else 0.2,
+            "first": 0.5 if scratch else 0.85 + 0.02 * setting.start_step,
+            "layout": 0.5 if scratch else 0.9,
+            "latents": 0.9,
+            "detail": scratch_detail if scratch else detail,
+            "steps": setting.steps,
+            "seconds": 0.1 * setting.steps,
+        }
+    pair = {
+        "pair": "fox/runs",
+        "identity": "fox",
+        "prompt": "a fox runs",
+        "changed": changed,
+        "detail_full": 1.0,
+        "kept_full": [0.8, 0.8],
+        "seconds_full": 1.0,
+        "sigmas": {str(step): 1 - (step + 1) / TOTAL for step in range(TOTAL)},
+        "settings": found,
+    }
+    return [pair] * count, settings
+
+
+@pytest.mark.parametrize("latest", [0, 2, 3])
+def test_the_inflection_is_the_latest_step_that_follows(latest):
+    pairs, settings = pairs_that_follow_until(latest)
+    record = concluded(pairs, settings, BAR)
+    assert record["inflections"]["exact"] == latest
+    assert record["inflections"]["2"] == min(latest, 2)  # from k=3 on two steps are no fewer than what is left
+    assert record["advice"]["start_step"] is not None
+    assert record["advice"]["start_step"] <= latest
+    assert record["advice"]["pays"]
+    assert record["advice"]["certainty"] == 1
+
+
+def test_the_fewest_steps_win():
+    pairs, settings = pairs_that_follow_until(3)
+    advice = concluded(pairs, settings, BAR)["advice"]
+    # Two steps either way; the later start keeps more of the prior.
+    assert (advice["steps"], advice["start_step"], advice["tail"]) == (2, 3, "exact")
+
+
+def test_nothing_is_advised_where_nothing_follows():
+    pairs, settings = pairs_that_follow_until(-1)
+    record = concluded(pairs, settings, BAR)
+    assert record["advice"]["start_step"] is None
+    assert record["inflections"] == {"exact": None, "2": None}
+    assert "does not pay" in record["advice"]["why"]
+
+
+def test_a_prior_that_is_no_better_than_scratch_is_said_not_to_pay():
+    pairs, settings = pairs_that_follow_until(3, scratch_detail=1.0)
+    for pair in pairs:
+        for name, one in pair["settings"].items():
+            if name.startswith("scratch"):
+                one |= {"first": 0.95, "layout": 0.95}
+    advice = concluded(pairs, settings, BAR)["advice"]
+    assert not advice["pays"]
+    assert "not shown to pay" in advice["why"]
+
+
+def test_pairs_that_change_nothing_are_left_out_and_named():
+    pairs, settings = pairs_that_follow_until(3, changed=0.0)
+    record = concluded(pairs, settings, BAR)
+    assert record["mute"] == ["fox/runs"] * len(pairs)
+    assert record["advice"]["start_step"] is None
+
+
+def test_doubt_shows():
+    sure, settings = pairs_that_follow_until(3, count=6)
+    unsure, _ = pairs_that_follow_until(0, count=1)
+    record = concluded([*sure, *unsure], settings, Bar(follow=0.85, detail=0.8))
+    low, high = record["advice"]["start_steps"]
+    assert low < high
+    assert record["advice"]["certainty"] < 1
+
+
+def test_every_number_of_steps_has_its_control():
+    settings = settings_to_try(10, (3, 6), ("exact", 1, 3, 5))
+    assert [setting.name for setting in settings if setting.start_step is not None] == [
+        "k3 exact", "k3 in 1", "k3 in 3", "k3 in 5", "k6 exact", "k6 in 1",
+    ]  # fmt: skip
+    assert Setting(steps=6) in settings
+    assert {setting.steps for setting in settings} == {
+        setting.steps for setting in settings if setting.start_step is None
+    }

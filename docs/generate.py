@@ -105,19 +105,32 @@ def manifest_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def families_page() -> str:
+    """Every pipeline and solver, and what is refused."""
+    from prior_engine.pipelines.reference import render
+
+    return render()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "config.md": config_page,
     "sheet.md": sheet_page,
     "manifest.md": manifest_page,
+    "families.md": families_page,
 }
+
+
+def text_of(name: str) -> str:
+    """A page as it has to be; the page of families says by itself where it comes from."""
+    return PAGES[name]() if name == "families.md" else NOTE + PAGES[name]()
 
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with --check say which are stale."""
     stale = []
-    for name, make in PAGES.items():
-        path, text = FOLDER / name, NOTE + make()
+    for name in PAGES:
+        path, text = FOLDER / name, text_of(name)
         if path.exists() and path.read_text() == text:
             continue
         stale.append(name)

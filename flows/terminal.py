@@ -33,7 +33,7 @@ class _JsonLines(logging.Formatter):
         return json.dumps(said, ensure_ascii=False)
 
 
-class StandardError(logging.StreamHandler[Any]):
+class StandardErrorHandler(logging.StreamHandler[Any]):
     """Writes to what standard error is now: the live view puts itself in between and keeps lines off its table.
 
     Its name begins with a letter on purpose: Prefect replaces handlers whose class is private.
@@ -58,7 +58,7 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
 
 def set_up_logging(*, as_json: bool) -> None:
     """Human lines on standard error, or JSON lines."""
-    handler = StandardError()
+    handler = StandardErrorHandler()
     handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(levelname)s: %(message)s"))
     handler.addFilter(_is_worth_a_line)
     root = logging.getLogger()

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from test_docs.documents import GUIDES, ROOT, blocks, marks, name_of
 
 by_name = pytest.mark.parametrize("page", GUIDES, ids=name_of)

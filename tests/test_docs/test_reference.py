@@ -4,10 +4,10 @@ import ast
 import re
 
 import pytest
-
-from docs.generate import FOLDER, PAGES, main, text_of, walk_commands
 from test_docs.documents import PAGES as ALL_PAGES
 from test_docs.documents import ROOT, anchors, links, name_of
+
+from docs.generate import FOLDER, PAGES, main, text_of, walk_commands
 
 
 @pytest.mark.parametrize("name", PAGES)

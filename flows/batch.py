@@ -51,7 +51,8 @@ class Driver:
         self._priors = {prior.key: prior for prior in self.plan.priors}
         self._waiting_priors = deque(self.plan.priors_to_do)
         self._children: dict[str, list[VariantWork]] = defaultdict(list)
-        self._ready: deque[VariantWork] = deque()
+        # By prior: a task takes rows of one prior only, and reads each of its snapshots once.
+        self._ready: dict[str, deque[VariantWork]] = {}
         self._same: dict[str, list[VariantWork]] = defaultdict(list)
         self._lookahead = len(self.runtime.pool.devices) + 1
         self._enough = 4 * self.workers
@@ -112,17 +113,19 @@ class Driver:
             if variant.parent_key in missing_parents:
                 self._children[variant.parent_key].append(variant)
             else:
-                self._ready.append(variant)
+                self._make_ready(variant)
+
+    def _make_ready(self, variant: VariantWork) -> None:
+        self._ready.setdefault(variant.prior_key, deque()).append(variant)
 
     def _submit_ready(self) -> None:
         # Rows are handed out as they are taken, not all at once: sizes follow what was measured, and a stop has
         # little to call back.
         while self._ready and self._in_flight < self._enough:
-            size = self._chunk_size()
-            chunk = [self._ready.popleft()]
-            while self._ready and len(chunk) < size and self._ready[0].prior_key == chunk[0].prior_key:
-                chunk.append(self._ready.popleft())
-            self._submit_variants(chunk)
+            prior_key, rows = next(iter(self._ready.items()))
+            self._submit_variants([rows.popleft() for _ in range(min(len(rows), self._chunk_size()))])
+            if not rows:
+                del self._ready[prior_key]
         while self._waiting_priors and self._priors_in_flight < self._lookahead:
             self._submit_prior(self._waiting_priors.popleft())
 
@@ -212,7 +215,8 @@ class Driver:
         self.results[result.row_id or result.key] = result
         if result.kind == "variant" and result.status == "done":
             self._measured += 1
-            self._busy += sum(result.seconds.values())
+            # Loading the model is paid once, whatever the size of a task.
+            self._busy += sum(result.seconds.values()) - result.seconds.get("load", 0.0)
         self.progress.finished(result.row_id or result.key, result)
         for twin in self._same.pop(result.key, ()):
             self._settle(
@@ -220,7 +224,8 @@ class Driver:
             )
         children = self._children.pop(result.key, [])
         if result.status != "failed":
-            self._ready.extend(children)
+            for child in children:
+                self._make_ready(child)
             return
         for child in children:
             self._settle(_failed(child, f"not run, since {_parent_name(child)} failed: {result.error}"))

@@ -147,6 +147,8 @@ class Claim(AbstractContextManager["Claim"]):
         if self._lease is None or self.commit is not None:
             return self._agreeing(commit)
         self._lease.check()
+        # The record must never outlive what it names: a power cut after the commit finds all of it.
+        self._store.files.flush(map(commit.path, commit.files))
         if not self._store.files.create(layout.commit_path(self.kind, self.key), commit.to_json()):
             return self._agreeing(commit)
         self.commit = commit
@@ -162,7 +164,8 @@ class Claim(AbstractContextManager["Claim"]):
             info = FileInfo(bytes=content.stat().st_size, sha256=tensors.file_sha256(content))
         else:
             info = FileInfo(bytes=len(content), sha256=tensors.bytes_sha256(content), storage_dtype=storage_dtype)
-        self._store.files.put(path, content)
+        # A snapshot may be all that is left of an attempt, and is gone on from; the rest counts only once committed.
+        self._store.files.put(path, content, flush=layout.step_of(name) is not None)
         self._files[name] = info
         return info
 

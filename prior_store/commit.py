@@ -98,7 +98,9 @@ class Commit:
             "versions": self.versions,
             "row": self.row,
         }
-        return (json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        # One line a field: a person can read it, and writing it costs a tenth of what an indented tree does.
+        lines = [f'"{name}": {json.dumps(value, ensure_ascii=False, allow_nan=False)}' for name, value in plain.items()]
+        return ("{\n " + ",\n ".join(lines) + "\n}\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, kind: str, key: str) -> "Commit":

@@ -45,12 +45,19 @@ class Files(abc.ABC):
         self._point: FaultPoint = fault_point or (lambda _stage, _path: None)
 
     @abc.abstractmethod
-    def put(self, path: str, content: Content) -> None:
-        """Write a whole file; an older one of this name is replaced at once."""
+    def put(self, path: str, content: Content, *, flush: bool = True) -> None:
+        """Write a whole file; an older one of this name is replaced at once.
+
+        Without `flush` it is there for everybody, and lost in a power cut until `flush` has named it.
+        """
 
     @abc.abstractmethod
-    def create(self, path: str, content: bytes) -> bool:
+    def create(self, path: str, content: bytes, *, flush: bool = True) -> bool:
         """Write a small file if there is none of this name; tell whether we are the one who did."""
+
+    @abc.abstractmethod
+    def flush(self, paths: Iterable[str]) -> None:
+        """Have files survive a power cut, their names too."""
 
     @abc.abstractmethod
     def refuses_second_create(self, path: str, content: bytes) -> bool:
@@ -59,6 +66,13 @@ class Files(abc.ABC):
     @abc.abstractmethod
     def read(self, path: str) -> bytes:
         """Read a whole file; FileNotFoundError if there is none."""
+
+    def content_or_none(self, path: str) -> bytes | None:
+        """Read a whole file, None if there is none."""
+        try:
+            return self.read(path)
+        except FileNotFoundError:
+            return None
 
     @abc.abstractmethod
     def read_head(self, path: str, count: int) -> bytes:
@@ -103,16 +117,9 @@ class Files(abc.ABC):
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes | None]:
         """Read many small files at once; a file that is not there gives None."""
-
-        def read_or_none(path: str) -> bytes | None:
-            try:
-                return self.read(path)
-            except FileNotFoundError:
-                return None
-
         paths = list(paths)
         with ThreadPoolExecutor(PARALLEL) as pool:
-            return dict(zip(paths, pool.map(read_or_none, paths), strict=True))
+            return dict(zip(paths, pool.map(self.content_or_none, paths), strict=True))
 
     def remove_many(self, paths: Iterable[str]) -> None:
         """Remove files, in no particular order."""

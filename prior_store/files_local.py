@@ -4,10 +4,13 @@ fsspec's own local writes are not used: their exclusive modes show files while t
 and their transactions copy across devices.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -28,38 +31,48 @@ class LocalFiles(Files):
         self.folder = Path(text).expanduser().absolute()
         super().__init__(self.folder.as_uri(), fault_point)
 
-    def put(self, path: str, content: Content) -> None:
+    def put(self, path: str, content: Content, *, flush: bool = True) -> None:
         """Write beside the target, flush to the disk, rename."""
         self._point("put", path)
         target = self.folder / path
-        temporary = self._staged(target, content)
+        temporary = self._staged(target, content, flush=flush)
         try:
             self._point("staged", path)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _flush_folder(target.parent)
+        if flush:
+            _flush(target.parent)
         self._point("done", path)
 
-    def create(self, path: str, content: bytes) -> bool:
+    def create(self, path: str, content: bytes, *, flush: bool = True) -> bool:
         """Write beside the target, flush, link: the link has one winner and is whole at once."""
         self._point("create", path)
         target = self.folder / path
-        temporary = self._staged(target, content)
+        temporary = self._staged(target, content, flush=flush)
         try:
             self._point("staged", path)
             won = self._link(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-        _flush_folder(target.parent)
+        if flush:
+            _flush(target.parent)
         self._point("done", path)
         return won
+
+    def flush(self, paths: Iterable[str]) -> None:
+        """Flush files, then the folders that name them, up to the root: each once, so that many files cost little more."""
+        files = list(paths)
+        folders = {path[: match.start()] for path in files for match in re.finditer("/", path)}
+        with self._full_disk_told("what was written"):
+            for path in (*files, *sorted(folders, key=len, reverse=True), ""):
+                _flush(self.folder / path)
 
     def refuses_second_create(self, path: str, content: bytes) -> bool:
         """Try it with a link of our own, since what counts is whether this disk has links at all."""
         target = self.folder / path
-        temporary = self._staged(target, content)
+        temporary = self._staged(target, content, flush=False)
         try:
             os.link(temporary, target)
         except FileExistsError:
@@ -75,6 +88,10 @@ class LocalFiles(Files):
     def read(self, path: str) -> bytes:
         """Read a whole file."""
         return (self.folder / path).read_bytes()
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes | None]:
+        """Read one after the other: a disk answers small reads sooner than threads start."""
+        return {path: self.content_or_none(path) for path in paths}
 
     def read_head(self, path: str, count: int) -> bytes:
         """Read the beginning of a file."""
@@ -134,7 +151,7 @@ class LocalFiles(Files):
                 raise
             self.put(target, self.folder / source)
             return
-        _flush_folder(place.parent)
+        _flush(place.parent)
         self._point("done", target)
 
     def size(self, path: str) -> int | None:
@@ -166,41 +183,30 @@ class LocalFiles(Files):
         with (self.folder / path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _staged(self, target: Path, content: Content) -> Path:
+    def _staged(self, target: Path, content: Content, *, flush: bool) -> Path:
         """Write the content under a temporary name and flush it, so that the rename shows only whole bytes."""
         if isinstance(content, Path) and not content.is_file():
             raise FileNotFoundError(errno.ENOENT, "the file to put into the store is not there", str(content))
         temporary = target.with_name(layout.temporary_name(target.name))
-        try:
+        with self._full_disk_told(target.name):
             for _ in range(_TRIES):
                 try:
-                    return self._write(temporary, content)
+                    return _write(temporary, content, flush=flush)
                 except FileNotFoundError:
                     # No folder yet, or a cleaner took the empty one away between our mkdir and our open.
-                    _make_folder(target.parent)
-            return self._write(temporary, content)
+                    _make_folder(target.parent, flush=flush)
+            return _write(temporary, content, flush=flush)
+
+    @contextlib.contextmanager
+    def _full_disk_told(self, what: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise NoSpaceError(
-                error.errno, f"no space left under {self.url} for {target.name}; free some with `store gc`"
+                error.errno, f"no space left under {self.url} for {what}; free some with `store gc`"
             ) from error
-
-    def _write(self, temporary: Path, content: Content) -> Path:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                if isinstance(content, Path):
-                    with content.open("rb") as source:
-                        shutil.copyfileobj(source, file, CHUNK)
-                else:
-                    file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return temporary
 
     def _link(self, temporary: Path, target: Path) -> bool:
         try:
@@ -217,17 +223,35 @@ class LocalFiles(Files):
         return True
 
 
-def _make_folder(folder: Path) -> None:
-    new = [place for place in (folder, *folder.parents) if not place.exists()]
+def _write(temporary: Path, content: Content, *, flush: bool) -> Path:
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file, CHUNK)
+            else:
+                file.write(content)
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _make_folder(folder: Path, *, flush: bool) -> None:
+    new = [place for place in (folder, *folder.parents) if not place.exists()] if flush else []
     folder.mkdir(parents=True, exist_ok=True)
     for place in new:
-        _flush_folder(place.parent)
+        _flush(place.parent)
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; a folder that a cleaner just took away needs nothing."""
+def _flush(place: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut; what a cleaner just took away needs nothing."""
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(place, os.O_RDONLY)
     except FileNotFoundError:
         return
     try:

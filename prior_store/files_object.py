@@ -52,8 +52,9 @@ class ObjectFiles(Files):
         super().__init__(url.rstrip("/"), fault_point)
         self.pause = time.sleep
 
-    def put(self, path: str, content: Content) -> None:
+    def put(self, path: str, content: Content, *, flush: bool = True) -> None:
         """Put the object; backends show it whole or not at all, and trying again is harmless."""
+        del flush  # what these acknowledge is kept
         self._point("put", path)
         if isinstance(content, Path):
             source = str(content)
@@ -63,27 +64,32 @@ class ObjectFiles(Files):
             self._again(lambda: self._pipe(path, data))
         self._point("done", path)
 
-    def create(self, path: str, content: bytes) -> bool:
+    def create(self, path: str, content: bytes, *, flush: bool = True) -> bool:
         """Put on condition that there is none; on every doubt read back what is there."""
+        del flush
         self._point("create", path)
         # After any failure but a plain refusal the object may be there all the same, so each try begins by looking.
         in_doubt = False
 
         def attempt() -> bool:
             nonlocal in_doubt
-            if in_doubt and (found := self._content_or_none(path)) is not None:
+            if in_doubt and (found := self.content_or_none(path)) is not None:
                 return found == content
             in_doubt = True
-            if not self.exclusive and self._content_or_none(path) is not None:
+            if not self.exclusive and self.content_or_none(path) is not None:
                 return False  # single-writer mode: nobody else is there, and the backend itself would overwrite
             if self._pipe_new(path, content):
                 return True
             # Refused. Our own earlier request may have been the winner, its reply lost: then the bytes are ours.
-            return self._content_or_none(path) == content
+            return self.content_or_none(path) == content
 
         won = self._again(attempt)
         self._point("done", path)
         return won
+
+    def flush(self, paths: Iterable[str]) -> None:
+        """Nothing is left to do: an object store acknowledges what it keeps."""
+        del paths
 
     def refuses_second_create(self, path: str, content: bytes) -> bool:
         """Ask with the bytes that are there, so that a backend which ignores the condition changes nothing."""
@@ -109,7 +115,7 @@ class ObjectFiles(Files):
         contents: dict[str, bytes | None] = {}
         for path in paths:
             answer = answers.get(self._full(path))
-            contents[path] = bytes(answer) if isinstance(answer, bytes) else self._content_or_none(path)
+            contents[path] = bytes(answer) if isinstance(answer, bytes) else self.content_or_none(path)
         return contents
 
     def find(self, folder: str) -> dict[str, Entry]:
@@ -191,12 +197,6 @@ class ObjectFiles(Files):
                 return False
             raise
         return True
-
-    def _content_or_none(self, path: str) -> bytes | None:
-        try:
-            return self.read(path)
-        except FileNotFoundError:
-            return None
 
     def _read_ranges(self, path: str, size: int) -> bytes:
         full = self._full(path)

@@ -106,7 +106,7 @@ class Lease:
                     self._files.remove(layout.heartbeat_path(self._kind, self._key, generation))
                     self._files.remove(layout.claim_path(self._kind, self._key, generation))
             elif not self._lost.is_set():
-                self._files.put(layout.heartbeat_path(self._kind, self._key, self.holder.generation), RELEASED)
+                self._beat(RELEASED)
         except OSError as error:
             # The work is decided by now; a lease that stays behind runs out by itself, and `gc` sweeps it up.
             log.warning("the lease of %s/%s stays behind: %s", self._kind, self._key[:12], error)
@@ -117,13 +117,13 @@ class Lease:
                 if not self._is_ours():
                     self._lost.set()
                     return
-                self._files.put(
-                    layout.heartbeat_path(self._kind, self._key, self.holder.generation),
-                    json.dumps({"nonce": secrets.token_hex(8)}).encode(),
-                )
+                self._beat(json.dumps({"nonce": secrets.token_hex(8)}).encode())
             except Exception as error:  # noqa: BLE001 - backends raise what they like, and nothing may end the beating
                 # One beat that fails is no reason to stop the work: the next may arrive, and `check` asks again.
                 log.warning("a heartbeat for %s/%s failed: %s", self._kind, self._key[:12], error)
+
+    def _beat(self, sign: bytes) -> None:
+        self._files.put(layout.heartbeat_path(self._kind, self._key, self.holder.generation), sign, flush=False)
 
     def _is_ours(self) -> bool:
         generation = self.holder.generation
@@ -227,7 +227,8 @@ def is_released(files: Files, kind: str, key: str, holder: Holder) -> bool:
 def take(files: Files, kind: str, key: str, generation: int, ttl_s: float) -> Lease | None:
     """Create the lease of one generation; None if somebody else has."""
     holder = Holder.me(generation, ttl_s)
-    if not files.create(layout.claim_path(kind, key, generation), holder.to_json()):
+    # A lease has to be exclusive, not lasting: in a power cut its holder dies too.
+    if not files.create(layout.claim_path(kind, key, generation), holder.to_json(), flush=False):
         return None
     return Lease(files, kind, key, holder)
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import os
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -153,9 +155,53 @@ def test_no_space_is_said_and_nothing_is_left(tmp_path, monkeypatch):
         patch.setattr("prior_store.files_local.os.fsync", full)
         with pytest.raises(NoSpaceError, match=r"no space left under file://.* free some with `store gc`"):
             put_object(store, 1)
-    assert set(store.files.find("")) == before
+    left = {path.rsplit("/", 1)[1].split("-")[0] for path in set(store.files.find("")) - before}
+    assert left <= {"claim", "hb"}
+    with store.claim("priors", recipe_key(recipe_of(1)), wait_s=0) as claim:
+        assert claim.commit is None
     put_object(store, 1)
     assert store.verify().ok
+
+
+def test_a_disk_that_is_full_at_the_last_moment_gives_no_commit(tmp_path, monkeypatch):
+    store, recipe = Store.open(tmp_path / "store"), recipe_of(1)
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with store.claim("variants", recipe_key(recipe)) as claim, monkeypatch.context() as patch:
+        claim.put_file("video.mp4", b"frames")
+        patch.setattr("prior_store.files_local.os.fsync", full)
+        with pytest.raises(NoSpaceError, match="free some with `store gc`"):
+            claim.publish(recipe=recipe)
+    assert store.commit_of("variants", recipe_key(recipe)) is None
+    with store.claim("variants", recipe_key(recipe), wait_s=0) as claim:
+        claim.put_file("video.mp4", b"frames")
+        claim.publish(recipe=recipe)
+    assert store.verify().ok
+
+
+def test_everything_a_commit_names_is_flushed_before_it(tmp_path, monkeypatch):
+    """A power cut cannot be tried here; what can be is that every file and folder was handed to the disk in time."""
+    store, recipe, flushed = Store.open(tmp_path / "store"), recipe_of(1), []
+    plain = os.fsync
+
+    def fsync(handle):
+        flushed.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+        plain(handle)
+
+    monkeypatch.setattr("prior_store.files_local.os.fsync", fsync)
+    with store.claim("variants", recipe_key(recipe)) as claim:
+        claim.put_file("video.mp4", b"frames")
+        claim.put_tensors("latents.safetensors", {"latents": torch.zeros(2)})
+        assert flushed == []  # neither the lease nor what is not committed yet
+        commit = claim.publish(recipe=recipe, defer_row=True)
+    files = [str(store.local_path_of(commit, name)) for name in commit.files]
+    attempt = Path(files[0]).parent
+    folders = [str(place) for place in (attempt, *attempt.parents[:3], tmp_path / "store")]
+    record = next(place for place, path in enumerate(flushed) if "COMMIT.json" in path)
+    assert set(files) | set(folders) <= set(flushed[:record])
+    assert flushed[-1] == str(attempt.parent)
 
 
 @pytest.mark.parametrize("stage", ["put", "create", "staged", "done"])

@@ -49,7 +49,7 @@ spelling: dev ## Check the spelling
 docs: dev ## Check that the generated reference pages are fresh
 	@$(BIN)/python -m docs.generate --check
 
-.PHONY: coverage fix docs-write
+.PHONY: coverage fix docs-write screenshots
 coverage: dev ## Run the tests with coverage, reported (90 % of engine and store wanted)
 	@$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage combine --quiet 2>/dev/null || true
@@ -61,6 +61,9 @@ fix: dev ## Format and mend what can be mended by machine
 
 docs-write: dev ## Write the generated reference pages
 	@$(BIN)/python -m docs.generate
+
+screenshots: dev ## Take the pictures of UI and report from a real batch (needs Chromium; ARGS=FOLDER says where to)
+	@$(BIN)/python -m docs.screenshots $(ARGS)
 
 ##@ Measuring
 .PHONY: bench bench-gpu demo-train

@@ -19,10 +19,6 @@ from urllib.request import Request, urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = {"run.png": "ui_run.png", "report_light.png": "report.png"}
-THOUSAND = """
-(count) => { const list = document.querySelector("ul.variants"), card = list.querySelector("li.card");
-  while (list.children.length < count) list.append(card.cloneNode(true)); }
-"""
 DEPLOYMENT = (
     "from flows.nightly import deployment_of; import sys;"
     "print(deployment_of(sys.argv[1:], name='nightly', cron='30 2 * * *', timezone='Europe/Berlin', every_s=None).apply())"
@@ -44,8 +40,7 @@ def main(folder: Path, overrides: list[str]) -> None:
         made = subprocess.run(  # noqa: S603  ourselves
             [sys.executable, "-c", DEPLOYMENT, *settings], check=True, capture_output=True, text=True
         ).stdout
-        report = (scratch / "store" / "batches" / "demo" / "report.html").as_uri()
-        _look(folder, str(ui), made.split()[-1], report)
+        _look(folder, str(ui), made.split()[-1], *_thousand_rows(scratch / "store"))
     finally:
         server.stop()
     for name, kept in KEPT.items():
@@ -53,33 +48,67 @@ def main(folder: Path, overrides: list[str]) -> None:
     shutil.rmtree(scratch)
 
 
-def _look(folder: Path, ui: str, deployment: str, report: str) -> None:
+def _thousand_rows(store: Path) -> tuple[str, str]:
+    """A second batch of a thousand rows that share the videos of the first; the addresses of both reports."""
+    from prior_store import Store
+    from tasks.report import write_report
+
+    opened = Store.open(store)
+    plan = json.loads(opened.read_batch_file("demo", "plan.json"))
+    rows = plan["rows"]
+    plan["rows"] = [{**rows[number % len(rows)], "id": f"row-{number:04}"} for number in range(1000)]
+    opened.put_batch_file("thousand", "plan.json", json.dumps(plan | {"batch": "thousand"}).encode())
+    opened.put_batch_file("thousand", "config.yaml", opened.read_batch_file("demo", "config.yaml"))
+    write_report(opened, "thousand")
+    return tuple((store / "batches" / batch / "report.html").as_uri() for batch in ("demo", "thousand"))  # type: ignore[return-value]
+
+
+def _look(folder: Path, ui: str, deployment: str, report: str, thousand: str) -> None:
     from playwright.sync_api import sync_playwright
 
     run = _ask(ui, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["demo"]}}})[0]["id"]
     artifacts = _ask(ui, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
     pages = {f"artifact_{found['key']}": f"{ui}/artifacts/artifact/{found['id']}" for found in artifacts}
-    pages |= {"run": f"{ui}/runs/flow-run/{run}", "form": f"{ui}/deployments/deployment/{deployment}/run"}
+    pages |= {
+        "run": f"{ui}/runs/flow-run/{run}",
+        "form": f"{ui}/deployments/deployment/{deployment}/run",
+    }
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         for name, address in pages.items():
-            _shoot(browser, folder / f"{name}.png", address)
-        for name, scheme, width in (("light", "light", 1280), ("dark", "dark", 1280), ("phone", "light", 390)):
-            _shoot(browser, folder / f"report_{name}.png", report, color_scheme=scheme, width=width)
-        _shoot(browser, folder / "report_1000.png", report, do=lambda page: page.evaluate(THOUSAND, 1000))
+            _shoot(browser, folder / f"{name}.png", address, height=1150 if name == "form" else 850)
+        _shoot(browser, folder / "run_artifacts.png", pages["run"], do=_go_to_artifacts, height=1150)
+        for scheme in ("light", "dark"):
+            _shoot(browser, folder / f"report_{scheme}.png", report, do=_point_at_one, color_scheme=scheme)
+        _shoot(browser, folder / "report_phone.png", report, width=390)
+        _shoot(browser, folder / "report_phone_tap.png", report, width=390, do=_point_at_one)
+        _shoot(browser, folder / "report_1000.png", thousand)
+        _shoot(browser, folder / "report_1000_end.png", thousand, do=_go_to_the_end)
         browser.close()
 
 
-def _shoot(browser: Any, path: Path, address: str, *, width: int = 1280, do: Any = None, **how: Any) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 850}, **how)
+def _go_to_artifacts(page: Any) -> None:
+    page.get_by_text("Artifacts", exact=True).click()
+
+
+def _point_at_one(page: Any) -> None:
+    page.locator("li.card video").nth(1).hover()
+
+
+def _go_to_the_end(page: Any) -> None:
+    page.locator("li.card").last.scroll_into_view_if_needed()
+
+
+def _shoot(
+    browser: Any, path: Path, address: str, *, width: int = 1280, height: int = 850, do: Any = None, **how: Any
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": height}, **how)
     page.goto(address)
     if do is not None:
         do(page)
     # Charts and videos move into place by themselves; there is no event that says when.
     page.wait_for_timeout(4000)
-    if path.stem.startswith("report"):
-        page.locator("li.card video").nth(1).hover()
     page.screenshot(path=path)
     page.close()
 

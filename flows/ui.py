@@ -20,9 +20,11 @@ from flows.show import settings_yaml
 from flows.terminal import OnChange
 from tasks.progress import Progress
 from tasks.report_media import thumbnail
+from tasks.work import RowResult
 
 log = logging.getLogger("headstart")
 _EVERY_S = 2.0
+_IDENTITIES_SHOWN, _VARIANTS_SHOWN = 6, 6
 
 
 @dataclass
@@ -121,15 +123,24 @@ def _markdown(prepared: Prepared, result: BatchResult) -> str:
 
 
 def _thumbnails(prepared: Prepared, result: BatchResult) -> str:
-    """The first frames of a few variants, inside the text: artifacts are rows of a database and have to stay small."""
-    found = []
-    for row in [row for row in result.results if row.kind == "variant" and row.status == "done"][:12]:
-        commit = prepared.store.commit_of("variants", row.key)
-        if commit is None:
-            continue
-        data = thumbnail(prepared.store.read_file(commit, "preview.png"), 96)
-        found.append(f'<img alt="{_plain(row.row_id)}" title="{_plain(row.row_id)}" width="96" src="{data}">')
-    return " ".join(found) + "\n\n" if found else ""
+    """A contact sheet: a line an identity, the first frames of its variants. Artifacts are rows of a database, so few."""
+    made: dict[str, list[RowResult]] = {}
+    for row in result.results:
+        if row.kind == "variant" and row.status == "done":
+            made.setdefault(row.identity, []).append(row)
+    lines = []
+    for identity, rows in list(made.items())[:_IDENTITIES_SHOWN]:
+        pictures = " ".join(filter(None, (_picture(prepared, row) for row in rows[:_VARIANTS_SHOWN])))
+        lines.append(f"**{_plain(identity)}**\n\n{pictures}\n\n")
+    return "".join(lines)
+
+
+def _picture(prepared: Prepared, row: RowResult) -> str:
+    commit = prepared.store.commit_of("variants", row.key)
+    if commit is None:
+        return ""
+    data = thumbnail(prepared.store.read_file(commit, "preview.png"), 96)
+    return f'<img alt="{_plain(row.row_id)}" title="{_plain(row.row_id)}" width="96" src="{data}">'
 
 
 def _fenced(text: str) -> str:

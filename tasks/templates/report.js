@@ -53,7 +53,7 @@ const filter = () => {
   for (const [section, cards] of sections) {
     const fitting = cards.filter((card) => {
       const { status: its, tags, words: text } = card.dataset;
-      return (!identity || section.dataset.identity === identity) && (!status || its === status)
+      return (!identity || section.dataset.identity === identity) && (!status || its === status || (status === "doubtful" && "doubt" in card.dataset))
         && (!tag || tags.split("\n").includes(tag)) && wanted.every((word) => text.includes(word));
     });
     // Taken out, not hidden: a browser takes seconds to hide a thousand videos, and an instant to let go of them.

@@ -63,6 +63,8 @@ def _hydra_line(text: str, problems: list[str]) -> str | None:
             return f"{key}.{_VALUE_KEYS[key]}={_quoted(value)}"
         problems.append(f"{key}={value}: no such choice{_nearest(value, choices(key))}; choose one of {choices(key)}")
         return None
+    if key == "guard" and value in {"on", "off"}:
+        return f"++guard.enabled={'true' if value == 'on' else 'false'}"
     known = _known_keys()
     if key.split(".")[0] not in {name.split(".")[0] for name in known} or (
         key not in known and not _inside_mapping(key)

@@ -67,6 +67,9 @@ def closing(prepared: Prepared, result: BatchResult, ui: str | None, overrides: 
             f"{result.done} variants made, {result.cached} were there, {len(failed_rows)} failed, in {clock(result.seconds)}.",
             f"Steps: {result.steps_run} run, priors included; full runs of these rows would take {plan.steps_from_scratch}.",
         ]
+    doubtful = [row.row_id for row in result.results if row.doubt]
+    if doubtful:
+        lines.append(f"Doubtful: {len(doubtful)}, marked in the report: {', '.join(doubtful[:3])}")
     lines.append(f"Report:  {result.report}")
     lines.append(f"Videos:  {prepared.store.url}/variants")
     if ui:

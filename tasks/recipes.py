@@ -90,6 +90,13 @@ def variant_recipe(
     # What is left out at its default keeps older keys valid when a choice is added.
     if settings.accel.cache != "none":
         recipe["cache"] = {"name": settings.accel.cache, "options": dict(settings.accel.cache_options)}
+    if settings.guard.enabled and settings.guard.retry_earlier:
+        # Only a second try changes what comes out; a look alone does not.
+        recipe["guard"] = {
+            "least_kept": settings.guard.least_kept,
+            "least_moved": settings.guard.least_moved,
+            "retry_earlier": settings.guard.retry_earlier,
+        }
     if keeps:
         recipe["keeps"] = list(keeps)
     return recipe

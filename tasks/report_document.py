@@ -60,6 +60,7 @@ def summary(full_steps: int, rows: Sequence[Mapping[str, Any]], priors: Sequence
     return {
         "rows": len(rows),
         **{status: counts[status] for status in STATUSES},
+        "doubtful": sum(bool(row["doubt"]) for row in rows),
         "identities": len(priors),
         "videos": len(videos),
         "variant_steps": sum(video["steps"] for video in videos),
@@ -94,11 +95,15 @@ def _variant(
     return {
         **{name: entry[name] for name in ("id", "label", "identity", "prior", "parent", "key", "prompt", "place")},
         **{name: entry[name] for name in ("start_step", "tail", "sigma", "steps", "tags")},
+        # What was really run: the guard may have started once more, from earlier.
+        **{name: row[name] for name in ("start_step", "sigma") if row and row.get(name) is not None},
+        "steps": (row or {}).get("steps_run") or entry["steps"],
         "negative_prompt": row.get("negative_prompt") if row else None,
         "status": status,
         "error": error,
         "seed": row.get("seed") if row else None,
         "guidance": extra.get("guidance"),
+        "doubt": (extra.get("guard") or {}).get("mark"),
         **_seconds(row),
         **_links(row, status),
     }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.work import BatchContext, PriorWork, RowResult, VariantWork
+
+if TYPE_CHECKING:
+    from tasks.guard import Look
 
 
 def manifest_row(
@@ -15,6 +18,8 @@ def manifest_row(
     *,
     prior: PriorWork | None = None,
     device: str | None = None,
+    start: int | None = None,
+    look: Look | None = None,
 ) -> dict[str, Any]:
     """One row, as far as the workflow knows it; the store adds files, bytes and times of its own."""
     source = work if isinstance(work, PriorWork) else prior
@@ -52,10 +57,12 @@ def manifest_row(
         row |= {
             "row_id": work.row_id,
             "parent_key": work.parent_key,
-            "start_step": work.start_step,
-            "sigma": work.sigma,
+            "start_step": work.start_step if start is None else start,
+            "sigma": work.sigma if start is None else source.schedule.sigma_after(start),
         }
         extra["tail"] = work.tail
+        if look is not None:
+            extra["guard"] = look.as_plain()
     row["extra"] = extra
     return row
 

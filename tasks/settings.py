@@ -162,16 +162,27 @@ class InflectionSettings(_Group):
         ("exact", 1, 2, 3), min_length=1, description="tails to try at each"
     )
     follow: float = Field(
-        0.9, gt=0, le=1, description="share of pairs that have to end nearer to the full run of their prompt than to the prior"
+        0.9,
+        gt=0,
+        le=1,
+        description="share of pairs that have to end nearer to the full run of their prompt than to the prior",
     )
     detail: float = Field(0.8, gt=0, le=1, description="share of a full run's fine detail that a variant has to have")
 
 
 class GuardSettings(_Group):
-    """Looks at every variant: did it keep its identity, did it move away from the prior?"""
+    """Looks at every variant: did it keep its identity, did it move away from the prior? `guard=on` turns it on."""
 
     enabled: bool = Field(False, description="measure every variant against its prior and mark doubtful ones")
-    retry_earlier: int = Field(0, ge=0, description="redo a doubtful variant from so many steps earlier")
+    least_kept: float = Field(
+        0.5, ge=-1, le=1, description="less agreement of the first moment with the prior's is a lost identity"
+    )
+    least_moved: float = Field(
+        0.2, ge=0, description="less distance from the prior, in units of its spread, is not moving away"
+    )
+    retry_earlier: int = Field(
+        0, ge=0, description="redo a variant that did not move away from so many steps earlier, once"
+    )
 
 
 class Settings(_Group):

@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.devices import Lease
 from tasks.encode import embeddings_for
 from tasks.errors import InterruptedBatchError, PlanError, RowsFailedError
+from tasks.guard import Look, earlier, look
 from tasks.outcome import failed
 from tasks.prior import step_file, versions
 from tasks.rows import manifest_row
@@ -55,6 +58,17 @@ def make_variants(chunk: Sequence[VariantWork], prior: PriorWork, context: Batch
     return results
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What was walked for a row, the guard's second try included."""
+
+    result: VariantResult
+    start: int
+    steps_run: int
+    seconds: float
+    look: Look | None = None
+
+
 class _Chunk:
     def __init__(self, prior: PriorWork, context: BatchContext, runtime: Runtime) -> None:
         self.prior, self.context, self.runtime = prior, context, runtime
@@ -62,6 +76,7 @@ class _Chunk:
         # Rows of a longer chunk are listed together at its end; a kill before that costs the rows, not the work.
         self._rows: list[Mapping[str, Any]] = []
         self._snapshots: dict[tuple[str, int], tuple[Snapshot, Any]] = {}
+        self._homes: dict[str, Any] = {}
 
     def run(self, chunk: Sequence[VariantWork]) -> list[RowResult]:
         """One after the other through the device; decoding and writing run behind."""
@@ -133,45 +148,85 @@ class _Chunk:
         with runtime.pool.lease(runtime.stop) as lease:
             seconds["load"] = lease.load_s
             started = time.perf_counter()
-            snapshot, pins = self._parent(work)
-            embeddings = embeddings_for([work.conditioning], lease, runtime)
+            walk = partial(self._walked, lease=lease, embeddings=embeddings_for([work.conditioning], lease, runtime))
             seconds["encode_text"] = time.perf_counter() - started
-            result: VariantResult = lease.engine.resume(
-                snapshot,
-                self.prior.identity,
-                work.conditioning,
-                self.prior.schedule,
-                pins=pins,
-                tail=work.walk,
-                history=self.context.settings.history,
-                keep=work.kept_steps,
-                cancel=runtime.stop.is_set,
-                on_step=lambda step, steps: runtime.progress.step(work.row_id, work.label, step + 1, steps),
-                embeddings=embeddings,
-            )
-            seconds["denoise"] = result.seconds
-        return lambda: self._published(work, claim, lease, result, seconds)
+            made = self._guarded(work, walk)
+            seconds["denoise"] = made.seconds
+        return lambda: self._published(work, claim, lease, made, seconds)
 
-    def _parent(self, work: VariantWork) -> tuple[Snapshot, Any]:
+    def _walked(self, work: VariantWork, start: int, *, lease: Lease, embeddings: Any) -> VariantResult:
+        runtime = self.runtime
+        snapshot, pins = self._parent(work, start)
+        result: VariantResult = lease.engine.resume(
+            snapshot,
+            self.prior.identity,
+            work.conditioning,
+            self.prior.schedule,
+            pins=pins,
+            tail=work.walk,
+            history=self.context.settings.history,
+            keep=work.kept_steps,
+            cancel=runtime.stop.is_set,
+            on_step=lambda step, steps: runtime.progress.step(work.row_id, work.label, step + 1, steps),
+            embeddings=embeddings,
+        )
+        return result
+
+    def _guarded(self, work: VariantWork, walk: Callable[[VariantWork, int], VariantResult]) -> _Made:
+        """Walk; where the guard is on, look at what came out, and once more from earlier where that was asked for."""
+        guard = self.context.settings.guard
+        result = walk(work, work.start_step)
+        if not guard.enabled:
+            return _Made(result=result, start=work.start_step, steps_run=result.steps_run, seconds=result.seconds)
+        home = self._home(work)
+        seen = look(result.latents.latents, home, guard, started=work.start_step)
+        made = _Made(
+            result=result, start=work.start_step, steps_run=result.steps_run, seconds=result.seconds, look=seen
+        )
+        start = earlier(seen, guard)
+        if start is None or step_file(start) not in self._commit(work).files:
+            return made
+        again = walk(work, start)
+        return _Made(
+            result=again,
+            start=start,
+            steps_run=made.steps_run + again.steps_run,
+            seconds=made.seconds + again.seconds,
+            look=look(again.latents.latents, home, guard, started=start),
+        )
+
+    def _home(self, work: VariantWork) -> Any:
+        """Where the parent's own walk ended, in latents."""
+        if work.parent_key not in self._homes:
+            commit = self._commit(work)
+            last = max((file for file in commit.files if file.startswith("step_")), default="")
+            file = last if work.parent_kind == "priors" else "latents.safetensors"
+            self._homes = {work.parent_key: self.runtime.store.read_tensors(commit, file)[0]["latents"]}
+        return self._homes[work.parent_key]
+
+    def _commit(self, work: VariantWork) -> Commit:
+        commit: Commit | None = self.runtime.store.commit_of(work.parent_kind, work.parent_key)
+        if commit is None:
+            raise PlanError(
+                f"the {work.parent_kind[:-1]} {work.parent_key[:12]} that {work.row_id!r} starts from is not in the store; "
+                "record it first: headstart run --only priors"
+            )
+        return commit
+
+    def _parent(self, work: VariantWork, start: int) -> tuple[Snapshot, Any]:
         """The snapshot to start from, read once for all variants of this chunk that share it."""
         from prior_engine import Snapshot
 
-        name = (work.parent_key, work.start_step)
+        name = (work.parent_key, start)
         if name not in self._snapshots:
-            store = self.runtime.store
-            commit: Commit | None = store.commit_of(work.parent_kind, work.parent_key)
-            if commit is None:
-                raise PlanError(
-                    f"the {work.parent_kind[:-1]} {work.parent_key[:12]} that {work.row_id!r} starts from is not in the store; "
-                    "record it first: headstart run --only priors"
-                )
-            file = step_file(work.start_step)
+            commit = self._commit(work)
+            file = step_file(start)
             if file not in commit.files:
                 kept = sorted(int(kept_file[5:9]) for kept_file in commit.files if kept_file.startswith("step_"))
                 raise PlanError(
-                    f"prior {self.prior.name!r} keeps the steps {kept}, not {work.start_step}; start from one of these"
+                    f"prior {self.prior.name!r} keeps the steps {kept}, not {start}; start from one of these"
                 )
-            self._snapshots = {name: (Snapshot.from_parts(*store.read_tensors(commit, file)), commit.pins)}
+            self._snapshots = {name: (Snapshot.from_parts(*self.runtime.store.read_tensors(commit, file)), commit.pins)}
         return self._snapshots[name]
 
     def _finished(
@@ -187,8 +242,9 @@ class _Chunk:
             room.release()
 
     def _published(
-        self, work: VariantWork, claim: Claim, lease: Lease, made: VariantResult, seconds: dict[str, float]
+        self, work: VariantWork, claim: Claim, lease: Lease, whole: _Made, seconds: dict[str, float]
     ) -> RowResult:
+        made = whole.result
         with scratch_folder() as folder:
             files, phases = write_files(made.latents, lease, self.runtime, self.context, folder)
             started = time.perf_counter()
@@ -204,15 +260,19 @@ class _Chunk:
                 row_id=work.row_id,
                 identity=work.name,
                 status="done",
-                steps_run=made.steps_run,
+                steps_run=whole.steps_run,
                 seconds=seconds,
+                doubt=whole.look.mark if whole.look else None,
+            )
+            row = manifest_row(
+                work, self.context, result, prior=self.prior, device=lease.device, start=whole.start, look=whole.look
             )
             commit = claim.publish(
                 recipe=work.recipe,
                 pins=made.latents.pins,
                 timings=seconds,
                 versions=versions(),
-                row=manifest_row(work, self.context, result, prior=self.prior, device=lease.device),
+                row=row,
                 defer_row=True,
             )
             self._rows.append(commit.row)

@@ -74,6 +74,7 @@ class RowResult:
     steps_run: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     attempts: int = 1
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

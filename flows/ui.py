@@ -23,7 +23,7 @@ from tasks.report_media import thumbnail
 from tasks.work import RowResult
 
 log = logging.getLogger("headstart")
-_EVERY_S = 2.0
+_EVERY_S = 1.0
 _IDENTITIES_SHOWN, _VARIANTS_SHOWN = 6, 6
 
 

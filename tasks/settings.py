@@ -79,6 +79,13 @@ class PriorSettings(_Group):
         None, gt=0, description="how long to wait for another process that makes the same prior; null = for ever"
     )
 
+    @field_validator("keep")
+    @classmethod
+    def _known_way_to_keep(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        if isinstance(value, str) and not re.fullmatch(r"all|from:\d+", value):
+            raise ValueError(f"{value!r} is not known; use all, from:K or a list of steps such as [4,6]")
+        return value
+
 
 class SheetSettings(_Group):
     """How a prompt sheet is read, and what it may reach."""

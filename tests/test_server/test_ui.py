@@ -36,8 +36,11 @@ class Api:
         with urlopen(request, timeout=30) as reply:
             return json.load(reply)
 
+    def runs_of(self, batch):
+        return self.ask("/flow_runs/filter", {"flow_runs": {"name": {"any_": [batch]}}})
+
     def run_of(self, batch):
-        return self.ask("/flow_runs/filter", {"flow_runs": {"name": {"any_": [batch]}}})[0]
+        return self.runs_of(batch)[0]
 
     def tasks_of(self, run):
         found = []
@@ -59,6 +62,13 @@ def api(prefect_server):
 
 
 def launch(folder, model, rows, identities, command, name, *more):
+    return subprocess.run(
+        **prepared(folder, model, rows, identities, command, name, *more), capture_output=True, text=True, timeout=240
+    )
+
+
+def prepared(folder, model, rows, identities, command, name, *more):
+    """What starts a batch: a sheet in its folder, the program, its settings."""
     lines = [
         f"id{number % identities},prompt {number},base {number % identities},{number % identities}"
         for number in range(rows)
@@ -66,9 +76,7 @@ def launch(folder, model, rows, identities, command, name, *more):
     (folder / "sheet.csv").write_text("\n".join(["identity,prompt,base_prompt,seed", *lines]))
     settings = ["sheet=sheet.csv", f"model={model}", *TINY, "store=store", f"batch={name}", *more]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, *command, *settings], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
-    )
+    return {"args": [sys.executable, *command, *settings], "cwd": folder, "env": environment}
 
 
 MANY = str(Path(__file__).with_name("many_rows.py"))
@@ -137,6 +145,23 @@ def test_the_progress_artifact_ends_full_and_the_table_tells_the_figures(api, sm
     assert table["steps run"].startswith("12")
     assert table["steps saved"] == "4 of 16 (25 %)"
     assert len(artifacts["report"]["data"]) < 100_000, "artifacts are rows of a database"
+
+
+def test_the_progress_artifact_moves_while_the_batch_runs(api, tiny_t2v, tmp_path):
+    many_steps = ["schedule.num_inference_steps=50", "runner.workers=1", "prior.keep=from:24"]
+    command = prepared(tmp_path, tiny_t2v, 12, 12, ["-m", "flows.cli", "run", "-q"], "moving", *many_steps)
+    seen = []
+    with (tmp_path / "said.log").open("w") as log, subprocess.Popen(**command, stdout=log, stderr=log) as batch:
+        while batch.poll() is None:
+            time.sleep(0.2)
+            runs = api.runs_of("moving")
+            bar = api.artifacts_of(runs[0]).get("progress") if runs else None
+            if bar and bar["data"] not in seen[-1:]:
+                seen.append(bar["data"])
+    assert batch.returncode == 0, (tmp_path / "said.log").read_text()
+    assert seen == sorted(seen), "it never goes back"
+    assert len([percent for percent in seen if 0 < percent < 100]) >= 2, seen
+    assert api.artifacts_of(api.run_of("moving"))["progress"]["data"] == 100.0
 
 
 def test_the_terminal_is_not_flooded(small):

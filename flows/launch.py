@@ -92,7 +92,7 @@ def show_plan(overrides: Sequence[str], *, as_json: bool) -> int:
     guess = estimate(prepared.plan, prepared.store)
     if as_json:
         document = plan_document(prepared) | {"estimate": guess.as_plain()}
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
         return EXIT_DONE
     plan = prepared.plan
     to_do = plan.variants_to_do

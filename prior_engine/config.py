@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ DTYPES = ("auto", "bfloat16", "float16", "float32")
 DEFAULT_ATTENTION = "native"
 OFFLOADS = ("none", "group")
 CASTINGS = (None, "float8_e4m3fn", "float8_e5m2")
+# NVIDIA, NVIDIA's small boards, Windows' Linux, AMD.
+_GPU_FILES = ("nvidia*", "nvhost*", "dxg", "kfd")
 _TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 
@@ -112,11 +115,20 @@ def resolve_device(device: str) -> str:
     """`auto` is the best that this machine has; anything else is taken at its word."""
     if device != "auto":
         return device
+    if not _may_have_gpu():
+        return "cpu"
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _may_have_gpu() -> bool:
+    """Tell what needs no torch to know: on Linux a GPU is a device file, and asking torch costs two seconds."""
+    if sys.platform != "linux":
+        return True
+    return any(next(Path("/dev").glob(pattern), None) for pattern in _GPU_FILES)
 
 
 def resolve_dtype(dtype: str, device: str) -> str:

@@ -12,10 +12,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prior_engine.config import ModelSpec, resolve_device, resolve_dtype
 from tasks.errors import InterruptedBatchError
 from tasks.model_source import model_folder
 from tasks.recipes import model_spec
@@ -32,11 +33,19 @@ def devices_of(settings: Settings) -> tuple[str, ...]:
     named = settings.runner.devices
     if named != "auto":
         return (named,) if isinstance(named, str) else tuple(named)
+    best = resolve_device("auto")
+    if best != "cuda":
+        return (best,)
     import torch
 
-    if torch.cuda.is_available():
-        return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
-    return ("mps",) if torch.backends.mps.is_available() else ("cpu",)
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+
+
+def spec_for(settings: Settings, device: str | None = None) -> ModelSpec:
+    """The model as it runs here. One dtype on all devices: it is in every key, and a key names one result."""
+    first = devices_of(settings)[0]
+    spec = model_spec(settings, model_folder(settings.model), device or first)
+    return replace(spec, dtype=resolve_dtype(spec.dtype, first))
 
 
 def workers_of(settings: Settings) -> int:
@@ -134,7 +143,7 @@ def _lock_name(device: str) -> str:
 def _engine_for(settings: Settings, device: str) -> Any:
     from prior_engine import Engine
 
-    return Engine(model_spec(settings, model_folder(settings.model), device))
+    return Engine(spec_for(settings, device))
 
 
 _POOLS: dict[str, DevicePool] = {}

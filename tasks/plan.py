@@ -15,11 +15,11 @@ from prior_engine.config import ModelInfo, inspect_model
 from prior_engine.errors import EngineError
 from prior_engine.request import Conditioning, Identity, Lora, Picture
 from prior_store import recipe_key
+from tasks.devices import spec_for
 from tasks.errors import PlanError
 from tasks.inflection_answer import guidance_of, measured_start, study_name
-from tasks.model_source import model_folder
 from tasks.pictures import PictureError, open_picture, resolve_picture
-from tasks.recipes import model_spec, prior_recipe, schedule_of, variant_recipe
+from tasks.recipes import prior_recipe, schedule_of, variant_recipe
 from tasks.settings import Settings
 from tasks.sheet import Row, Sheet
 from tasks.work import PriorWork, VariantWork
@@ -281,7 +281,7 @@ class _Planner:
 def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
     """Resolve every row against model and store."""
     try:
-        info = inspect_model(model_spec(settings, model_folder(settings.model)))
+        info = inspect_model(spec_for(settings))
     except EngineError as error:
         raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
     planner = _Planner(settings=settings, sheet=sheet, info=info, measured=_measured(settings, info, store))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 from engine_cases import KINDS
@@ -178,9 +179,23 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tiny, tmp_path, m
 def test_the_best_device_is_found(cuda, mps, device, monkeypatch):
     import torch
 
+    from prior_engine import config
     from prior_engine.config import resolve_device
 
+    monkeypatch.setattr(config, "_may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert resolve_device("auto") == device
     assert resolve_device("cuda:1") == "cuda:1"
+
+
+def test_a_machine_without_gpu_files_is_known_without_torch(monkeypatch):
+    from prior_engine import config
+
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it would now fail
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(config, "_GPU_FILES", ("no-such-device*",))
+    assert config.resolve_device("auto") == "cpu"
+    monkeypatch.setattr(config, "_GPU_FILES", ("null",))
+    with pytest.raises(ImportError):
+        config.resolve_device("auto")

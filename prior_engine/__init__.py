@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from prior_engine.conditioning import Conditions, Embedding
     from prior_engine.config import ModelInfo, ModelSpec, inspect_model
     from prior_engine.engine import Engine
+    from prior_engine.prompt_length import PromptLength
     from prior_engine.request import Clip, Conditioning, Identity, Lora, Picture, embedding_recipe
     from prior_engine.resume import VariantResult
     from prior_engine.schedule import Schedule, Tail, check_start_step, count_steps
@@ -29,6 +30,7 @@ _WHERE = {
     "ModelInfo": "config",
     "ModelSpec": "config",
     "Picture": "request",
+    "PromptLength": "prompt_length",
     "Schedule": "schedule",
     "Snapshot": "snapshot",
     "Tail": "schedule",
@@ -54,6 +56,7 @@ __all__ = [
     "ModelInfo",
     "ModelSpec",
     "Picture",
+    "PromptLength",
     "Schedule",
     "Snapshot",
     "Tail",

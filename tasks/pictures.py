@@ -74,7 +74,7 @@ def open_picture(location: str, max_pixels: int) -> PictureBytes:
         with fsspec.open(location, "rb") as file:
             data: bytes = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise PictureError(f"there is no picture at {location!r}") from None
+        raise PictureError(f"there is no picture at {location!r}; paths count from the sheet's folder") from None
     except (OSError, ValueError, ImportError) as error:
         raise PictureError(f"{location!r} cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
@@ -95,7 +95,9 @@ def open_picture(location: str, max_pixels: int) -> PictureBytes:
         raise PictureError(
             f"{location!r} would decode to far more than {max_pixels} pixels; give a smaller picture"
         ) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except UnidentifiedImageError:
+        raise PictureError(f"{location!r} is not a picture that can be decoded; give a PNG, JPEG or WebP") from None
+    except (OSError, ValueError, SyntaxError) as error:
         raise PictureError(
             f"{location!r} is not a picture that can be decoded ({type(error).__name__}: {error})"
         ) from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prior_engine import count_steps
 from prior_engine.config import ModelInfo, inspect_model
 from prior_engine.errors import EngineError
+from prior_engine.prompt_length import PromptLength
 from prior_engine.request import Conditioning, Identity, Lora, Picture
 from prior_store import recipe_key
 from tasks.devices import spec_for
@@ -91,6 +92,17 @@ class _Planner:
         # Not num_inference_steps: a Heun walk evaluates twice a step, a trimmed one runs fewer.
         self.total = count_steps(self.schedule, self.info)
         self.start_step, self.tail, self.start_step_from = self._default_start()
+        self.lengths = PromptLength(self.info, self.settings.model.max_sequence_length)
+        if self.lengths.unknown:
+            self.notes.append(f"prompts may be cut off after {self.lengths.limit} tokens: {self.lengths.unknown}")
+        self._check_length("setting negative_prompt", self.settings.negative_prompt)
+
+    def _check_length(self, place: str, text: str | None) -> None:
+        tokens = self.lengths.over(text or "")
+        if tokens is not None:
+            self.problems.append(
+                f"{place}: has {tokens} tokens and the text encoder takes {self.lengths.limit}, the rest would be cut off; shorten it"
+            )
 
     def _default_start(self) -> tuple[int, str | int, str]:
         """The start step and tail of rows that name none, and where they come from."""
@@ -121,6 +133,8 @@ class _Planner:
         if signature in self.identities:
             return self.identities[signature]
         identity: Identity | None = None
+        if row.base_prompt != row.prompt:
+            self._check_length(f"{row.place}, column base_prompt", row.base_prompt)
         image, last = (self._picture(row, column) for column in ("image", "last_image"))
         if (row.image is None) == (image is None) and (row.last_image is None) == (last is None):
             try:
@@ -258,6 +272,8 @@ class _Planner:
     def _conditioning(self, row: Row) -> Conditioning | None:
         settings, model = self.settings, self.settings.model
         guidance = next(value for value in (row.guidance, settings.guidance, model.guidance) if value is not None)
+        for column in ("prompt", "negative_prompt"):
+            self._check_length(f"{row.place}, column {column}", getattr(row, column))
         loras = []
         for path, weight in row.lora:
             try:

@@ -19,6 +19,8 @@ class Family:
     guidance: str = "guidance_scale"
     default_guidance: float = 5.0
     default_length: int = 512
+    # The one whose tokens that length counts.
+    tokenizer: str = "tokenizer"
     fps: int = 16
     # Fixed by the pipeline's own checks; read from the VAE's config where they are None.
     size_multiple: int | None = None
@@ -154,6 +156,7 @@ FAMILIES: tuple[Family, ...] = (
         label="Flux text to image",
         media="image",
         embeds=("prompt_embeds", "pooled_prompt_embeds"),
+        tokenizer="tokenizer_2",
         negative=False,
         default_guidance=3.5,
         size_multiple=16,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import SheetError
+from flows.prepare import prepare
+from tasks.errors import PlanError, SheetError
 from tasks.settings import SheetSettings
 from tasks.sheet import load_sheet
 
@@ -19,11 +20,13 @@ def test_every_bad_sheet_has_its_message():
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))
-def test_a_bad_sheet_is_refused_with_exactly_this(name, monkeypatch):
+def test_a_bad_sheet_is_refused_with_exactly_this(name, monkeypatch, tmp_path):
     monkeypatch.chdir(FOLDER.parent.parent)
-    with pytest.raises(SheetError) as refused:
-        load_sheet(SheetSettings(path=f"tests/bad_sheets/{name}"))
-    assert str(refused.value) == MESSAGES[name]
+    # What only the model can know (steps, lengths, pictures) is found by the plan, still before any weights are read.
+    overrides = [f"sheet.path=tests/bad_sheets/{name}", "model=demo", f"store={tmp_path / 'store'}"]
+    with pytest.raises((SheetError, PlanError)) as refused:
+        prepare(overrides)
+    assert str(refused.value).replace(str(FOLDER.parent), "TESTS") == MESSAGES[name]
 
 
 def test_a_missing_sheet_says_what_to_give(tmp_path):

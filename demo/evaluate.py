@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -33,6 +33,11 @@ class Pair:
     after: str
     life: int
     seed: int
+    becomes: Identity | None = None
+
+    def asked(self, *, before: bool) -> str:
+        """The prompt of the prior, or of the variant."""
+        return caption(self.identity, self.before) if before else caption(self.becomes or self.identity, self.after)
 
     def prompt(self, aspect: str) -> str:
         """The caption of the identity doing `aspect`."""
@@ -76,6 +81,13 @@ def draw_pairs(num: int, *, seed: int, neutral: bool = False) -> list[Pair]:
             )
         )
     return pairs
+
+
+def other_identity(pair: Pair) -> Pair:
+    """The same pair, but its variant is told of another identity, at rest."""
+    rng = np.random.default_rng([pair.seed % 2**31, 5])
+    others = [identity for identity in IDENTITIES if identity != pair.identity]
+    return replace(pair, after=pair.before, becomes=others[int(rng.integers(len(others)))])
 
 
 def first_frames(pairs: Sequence[Pair]) -> np.ndarray:

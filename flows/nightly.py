@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from tasks.errors import SettingsError
 # Settings that may name a place on this machine; a model may as well be a hub id, so it has to exist to be one.
 _PLACES = {"sheet", "sheet.path", "sheet.identities", "store", "store.url"}
 _MODELS = {"model", "model.source"}
+_ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 def deployment_of(
@@ -48,10 +51,31 @@ def deployment_of(
 def serve_nightly(
     overrides: Sequence[str], *, name: str, cron: str | None, timezone: str, every_s: float | None
 ) -> None:
-    """Serve until interrupted. Each run is a process of its own."""
-    from prefect import serve
+    """Serve until interrupted or told to end. Each run is a process of its own."""
+    deployment = deployment_of(overrides, name=name, cron=cron, timezone=timezone, every_s=every_s)
+    asyncio.run(_serve(deployment))
 
-    serve(deployment_of(overrides, name=name, cron=cron, timezone=timezone, every_s=every_s), limit=1)
+
+async def _serve(deployment: Any) -> None:
+    from prefect.runner import Runner
+
+    runner = Runner(limit=1)
+    await runner.aadd_deployment(deployment)
+    serving = asyncio.create_task(runner.start())
+    await asyncio.sleep(0)  # it installs its own handler first
+    loop, ending = asyncio.get_running_loop(), []
+
+    def end() -> None:
+        # Prefect's handler leaves at once: its run is killed in mid-write and stays Running in the UI for ever. So the run
+        # is cancelled first, which keeps what it has finished; a second signal ends everything the hard way.
+        for number in _ENDINGS:
+            loop.remove_signal_handler(number)
+        ending.append(asyncio.ensure_future(runner.astop()))
+
+    for number in _ENDINGS:
+        loop.add_signal_handler(number, end)
+    await serving
+    await asyncio.gather(*ending)
 
 
 def settled_overrides(overrides: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from flows.nightly import deployment_of, settled_overrides
+from prior_store import Store
 from tasks.errors import SettingsError, SheetError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +154,48 @@ def test_an_interval_really_runs_finds_nothing_to_do_the_second_time_and_never_o
     while running := api.runs(deployment, state={"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}):
         assert time.monotonic() < settle, f"left behind: {[(run['name'], run['state']['name']) for run in running]}"
         time.sleep(0.5)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_told_to_end_in_mid_run_it_keeps_what_is_finished_and_says_how_the_run_ended(api, folder):
+    rows = [f"id{number},a fox turns,a fox,{number}" for number in range(16)]
+    (folder / "sheet.csv").write_text("\n".join(["identity,prompt,base_prompt,seed", *rows]))
+    slow = ["schedule.num_inference_steps=40", "prior.keep=from:19", "runner.workers=1"]
+    command = [sys.executable, "-m", "flows.cli", "nightly", *SETTINGS, *slow, "--every", "3600", "--name", "ended"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+
+    def serve(log):
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def wait_for(condition, serving):
+        end = time.monotonic() + 120
+        while not (found := condition()):
+            assert serving.poll() is None, (folder / "served.log").read_text()
+            assert time.monotonic() < end, (folder / "served.log").read_text()
+            time.sleep(0.1)
+        return found
+
+    def finished():
+        return len(list((folder / "store" / "variants").glob("*/*/COMMIT.json")))
+
+    with (folder / "served.log").open("w") as log, serve(log) as serving:
+        deployment = wait_for(lambda: api.deployment("ended"), serving)
+        run = api.ask(f"/deployments/{deployment}/create_flow_run", {})["id"]
+        wait_for(lambda: finished() >= 2, serving)
+        before = finished()
+        serving.terminate()
+        assert serving.wait(60) == 0, (folder / "served.log").read_text()
+    state = api.ask(f"/flow_runs/{run}")["state"]
+    assert state["type"] == "CANCELLED", state
+    store = Store.open(folder / "store", create=False)
+    assert before <= finished() < 16, "it was told in mid-run"
+    assert store.verify().ok
+    assert len(store.known("variants")) == finished()
+    assert api.ask(f"/deployments/{deployment}")["paused"], "nobody serves it, so nothing falls due"
+    with (folder / "served.log").open("w") as log, serve(log) as serving:
+        wait_for(lambda: not api.ask(f"/deployments/{deployment}")["paused"], serving)
+        serving.terminate()
 
 
 def test_settled_overrides_mean_the_same_from_any_folder(folder):

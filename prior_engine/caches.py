@@ -7,6 +7,7 @@ from typing import Any
 
 from prior_engine.errors import RequestError, UnsupportedError
 from prior_engine.pipelines.families import Family
+from prior_engine.schedule import Tail
 
 KINDS = ("first_block", "mag", "pab", "taylorseer")
 # diffusers' own patterns are matched in full against names like "blocks.0.attn1", and match nothing.
@@ -69,10 +70,16 @@ def applied(
             model.disable_cache()
 
 
-def check_cache(cache: Cache | None, family: Family, guidance: float | None) -> None:
-    """Refuse a cache that would quietly harm this family's results."""
+def check_cache(
+    cache: Cache | None, family: Family, guidance: float | None, *, tail: Tail = "exact", keeps: bool = False
+) -> None:
+    """Refuse a cache that would quietly harm results of this family, or of such a run."""
     if cache is None:
         return
+    if keeps:
+        raise RequestError("a run with a cache cannot keep snapshots: a cache has no state that could be stored")
+    if cache.kind == "mag" and tail != "exact":
+        raise RequestError("the ratios of the cache 'mag' belong to the prior's own steps; use it with tail='exact'")
     reason = family.no_cache or (family.no_block_cache if cache.kind in ("first_block", "mag") else None)
     strength = family.default_guidance if guidance is None else guidance
     if cache.kind == "pab" and family.guides_in_two_calls and strength > 1:

@@ -19,7 +19,7 @@ from prior_engine.noise import generator_for
 from prior_engine.pipelines import rules
 from prior_engine.request import Conditioning, Identity, embedding_recipe
 from prior_engine.resume import VariantResult
-from prior_engine.schedule import History, Schedule, Tail, check_start_step, count_steps
+from prior_engine.schedule import History, Schedule, Tail, check_start_step, check_told, count_steps
 from prior_engine.snapshot import Snapshot
 from prior_engine.solver import build_scheduler, expert_spans, grid_of
 from prior_engine.walk import Cancel, OnStep, Walk, prepare, walk
@@ -174,12 +174,7 @@ class Engine:
         identity = identity.fitted(self.info)
         told = self._padded(conditionings, batch_size or len(conditionings))
         resuming.check_history(snapshot, tail, history)
-        if cache is not None and keep:
-            raise RequestError("a run with a cache cannot keep snapshots: a cache has no state that could be stored")
-        if cache is not None and cache.kind == "mag" and tail != "exact":
-            raise RequestError(
-                "the ratios of the cache 'mag' belong to the prior's own steps; use it with tail='exact'"
-            )
+        check_cache(cache, self.info.family, told[0].guidance, tail=tail, keeps=bool(keep))
         plan = self._plan(identity, told, schedule, snapshot)
         for expected in (snapshot.pins, pins):
             if expected is not None:
@@ -232,7 +227,7 @@ class Engine:
         *,
         restarts: bool = False,
     ) -> Walk:
-        resuming.check_told(self.info, told[0], schedule)
+        check_told(self.info, told[0], schedule)
         scheduler = build_scheduler(schedule, self.info)
         return Walk(
             scheduler=scheduler,

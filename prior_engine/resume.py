@@ -8,7 +8,7 @@ from typing import Any
 from prior_engine.config import ModelInfo
 from prior_engine.errors import PinMismatchError, RequestError
 from prior_engine.request import Conditioning, Identity
-from prior_engine.schedule import History, Schedule, Tail, count_steps, tail_grid
+from prior_engine.schedule import History, Schedule, Tail, tail_grid
 from prior_engine.snapshot import Snapshot
 
 
@@ -119,22 +119,6 @@ def _strided(first: int, count: int) -> tuple[float, ...]:
     if (count - 1) * stride > first:
         raise RequestError(f"tail={count} has more steps than the {first + 1} timesteps that are left; ask for fewer")
     return tuple(float(first - index * stride) for index in range(count))
-
-
-def check_told(info: ModelInfo, told: Conditioning, schedule: Schedule) -> None:
-    """Refuse what this model cannot be told."""
-    if told.guidance_2 is not None and info.boundary_ratio is None:
-        raise RequestError(f"guidance_2={told.guidance_2!r} was given, but this model has one expert; leave it out")
-    if count_steps(schedule, info) < 1:
-        raise RequestError(
-            f"denoising_strength={schedule.denoising_strength!r} leaves none of {schedule.num_inference_steps} steps to run; "
-            "raise one of them, or use grid='wan', which keeps all steps"
-        )
-    if schedule.denoising_strength < 1 and not info.family.trims_strength:
-        raise RequestError(
-            f"denoising_strength={schedule.denoising_strength!r} needs an input video to start from, "
-            f"and the family {info.family.name!r} takes none; set it to 1"
-        )
 
 
 def check_history(snapshot: Snapshot, tail: Tail, history: History) -> None:

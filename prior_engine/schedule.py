@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from prior_engine.config import ModelInfo
 from prior_engine.errors import RequestError, StartStepError
+from prior_engine.request import Conditioning
 
 GRIDS = ("wan", "diffusers", "explicit")
 TRAIN_TIMESTEPS = 1000
@@ -140,3 +141,19 @@ def count_steps(schedule: Schedule, info: ModelInfo) -> int:
     if info.family.trims_strength and schedule.grid == "diffusers":
         count = min(int(count * schedule.denoising_strength), count)
     return 2 * count - 1 if (schedule.scheduler or info.scheduler_class) == TWO_EVALUATIONS else count
+
+
+def check_told(info: ModelInfo, told: Conditioning, schedule: Schedule) -> None:
+    """Refuse what this model cannot be told."""
+    if told.guidance_2 is not None and info.boundary_ratio is None:
+        raise RequestError(f"guidance_2={told.guidance_2!r} was given, but this model has one expert; leave it out")
+    if count_steps(schedule, info) < 1:
+        raise RequestError(
+            f"denoising_strength={schedule.denoising_strength!r} leaves none of {schedule.num_inference_steps} steps to run; "
+            "raise one of them, or use grid='wan', which keeps all steps"
+        )
+    if schedule.denoising_strength < 1 and not info.family.trims_strength:
+        raise RequestError(
+            f"denoising_strength={schedule.denoising_strength!r} needs an input video to start from, "
+            f"and the family {info.family.name!r} takes none; set it to 1"
+        )

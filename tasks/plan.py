@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from prior_engine import count_steps
+from prior_engine.caches import Cache, check_cache
 from prior_engine.config import ModelInfo, inspect_model
 from prior_engine.errors import EngineError
 from prior_engine.prompt_length import PromptLength
 from prior_engine.request import Conditioning, Identity, Lora, Picture
+from prior_engine.schedule import check_told, count_steps
 from prior_store import recipe_key
 from tasks.devices import spec_for
 from tasks.errors import PlanError
 from tasks.inflection_answer import guidance_of, measured_start, study_name
 from tasks.pictures import PictureError, open_picture, resolve_picture
-from tasks.recipes import prior_recipe, schedule_of, variant_recipe
+from tasks.recipes import cache_of, prior_recipe, schedule_of, variant_recipe
 from tasks.settings import Settings
 from tasks.sheet import Row, Sheet
-from tasks.work import PriorWork, VariantWork
+from tasks.work import PriorWork, VariantWork, walk_of
 
 if TYPE_CHECKING:
     from prior_store import Store
@@ -96,6 +97,14 @@ class _Planner:
         if self.lengths.unknown:
             self.notes.append(f"prompts may be cut off after {self.lengths.limit} tokens: {self.lengths.unknown}")
         self._check_length("setting negative_prompt", self.settings.negative_prompt)
+        self.cache = self._cache()
+
+    def _cache(self) -> Cache | None:
+        try:
+            return cache_of(self.settings)
+        except EngineError as error:
+            self.problems.append(f"setting accel.cache: {error}")
+            return None
 
     def _check_length(self, place: str, text: str | None) -> None:
         tokens = self.lengths.over(text or "")
@@ -183,6 +192,10 @@ class _Planner:
             guidance=guidance,
             max_sequence_length=model.max_sequence_length,
         )
+        try:
+            check_told(self.info, conditioning, self.schedule)
+        except EngineError as error:
+            self.problems.append(f"setting schedule: {error}")
         recipe = prior_recipe(self.model_recipe, identity, conditioning, self.schedule_recipe)
         key = recipe_key(recipe)
         if key not in self.priors:
@@ -194,6 +207,7 @@ class _Planner:
                 schedule=self.schedule,
                 recipe=recipe,
                 needed_steps=(),
+                steps=self.total,
                 cached=False,
                 tags=tuple(dict.fromkeys((*settings.tags, *row.tags))),
             )
@@ -214,6 +228,12 @@ class _Planner:
         conditioning = self._conditioning(row)
         if conditioning is None:
             return
+        kept = keeps.get(row.id, ())
+        try:
+            check_cache(self.cache, self.info.family, conditioning.guidance, tail=walk_of(tail), keeps=bool(kept))
+        except EngineError as error:
+            self.problems.append(f"{row.place}, setting accel.cache: {error}")
+            return
         parent_key = parent.key if parent else prior.key
         recipe = variant_recipe(
             self.settings,
@@ -221,7 +241,8 @@ class _Planner:
             conditioning=conditioning,
             start_step=start,
             tail=tail,
-            keeps=keeps.get(row.id, ()),
+            keeps=kept,
+            cache=self.cache,
             fps=self.settings.video.fps or self.settings.model.fps,
         )
         self.variants[row.id] = VariantWork(
@@ -236,10 +257,11 @@ class _Planner:
             conditioning=conditioning,
             start_step=start,
             tail=tail,
-            sigma=self.schedule.sigma_after(start),
+            # Where a step is not one evaluation, only the solver knows the noise between them.
+            sigma=self.schedule.sigma_after(start) if self.total == self.schedule.num_inference_steps else None,
             steps=steps,
             recipe=recipe,
-            kept_steps=keeps.get(row.id, ()),
+            kept_steps=kept,
             cached=False,
             tags=tuple(dict.fromkeys((*self.settings.tags, *row.tags))),
         )
@@ -266,7 +288,10 @@ class _Planner:
                     f"{row.place}, column start_step: {start} is not after {parent.start_step}, where the parent {parent.row_id!r} itself starts; give {parent.start_step + 1}..{last}"
                 )
                 return None, tail, 0
-        steps = self.total - 1 - start if tail == "exact" else int(tail)
+        if tail == "exact":
+            return start, tail, self.total - 1 - start
+        respaced = replace(self.schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=int(tail))
+        steps = count_steps(respaced, self.info)
         return start, tail, steps
 
     def _conditioning(self, row: Row) -> Conditioning | None:
@@ -305,11 +330,12 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
     keeps = _kept_for_children(rows, planner)
     for row in rows:
         planner.add(row, keeps)
-    if planner.problems:
-        noun = "problem" if len(planner.problems) == 1 else "problems"
+    problems = list(dict.fromkeys(planner.problems))
+    if problems:
+        noun = "problem" if len(problems) == 1 else "problems"
         raise PlanError(
-            f"{len(planner.problems)} {noun} in {sheet.name}, nothing was run:\n"
-            + "\n".join(f"  {problem}" for problem in planner.problems)
+            f"{len(problems)} {noun} in {sheet.name}, nothing was run:\n"
+            + "\n".join(f"  {problem}" for problem in problems)
         )
     return _with_cached(planner, store)
 
@@ -346,8 +372,6 @@ def _kept_for_children(rows: Sequence[Row], planner: _Planner) -> dict[str, tupl
 
 
 def _with_cached(planner: _Planner, store: Store) -> Plan:
-    from dataclasses import replace
-
     known = store.rows_by_key([*planner.priors, *(variant.key for variant in planner.variants.values())])
     done = {key for key, row in known.items() if row["status"] == "done"}
     needed: dict[str, set[int]] = {}

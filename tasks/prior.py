@@ -113,12 +113,12 @@ def _walked(
     total = count_steps(work.schedule, lease.engine.info)
     keep = context.settings.prior.keep
     kept = set(range(total)) if keep == "all" else _kept(keep, total)
-    # The last snapshot holds the latents that are decoded, so it is always kept.
+    # The last snapshot holds the latents that are decoded, and rows of this batch start from others.
     for snapshot in lease.engine.record(
         work.identity,
         work.conditioning,
         work.schedule,
-        keep=sorted(kept | {total - 1}),
+        keep=sorted(kept | {total - 1, *work.needed_steps}),
         after=after,
         cancel=runtime.stop.is_set,
         on_step=lambda step, steps: runtime.progress.step(work.key, label, step + 1, steps),

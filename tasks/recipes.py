@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from prior_engine.caches import Cache
 from prior_engine.config import ModelSpec
 from prior_engine.request import Conditioning, Identity
 from prior_engine.schedule import Schedule
@@ -30,6 +31,9 @@ def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSp
         offline=model.offline,
         attention_backend=accel.attention_backend,
         deterministic=accel.deterministic,
+        offload=accel.offload,
+        quantization=accel.quantization,
+        vae_tiling=accel.vae_tiling,
     )
 
 
@@ -46,6 +50,12 @@ def schedule_of(settings: Settings) -> Schedule:
         sigmas=chosen.sigmas,
         timesteps=chosen.timesteps,
     )
+
+
+def cache_of(settings: Settings) -> Cache | None:
+    """The engine's view of the step cache of variants."""
+    accel = settings.accel
+    return None if accel.cache == "none" else Cache(kind=accel.cache, options=accel.cache_options)
 
 
 def prior_recipe(
@@ -70,6 +80,7 @@ def variant_recipe(
     start_step: int,
     tail: str | int,
     keeps: tuple[int, ...],
+    cache: Cache | None,
     fps: int,
 ) -> dict[str, Any]:
     """All that decides a variant. The parent's key stands for the whole way up to the snapshot."""
@@ -88,8 +99,8 @@ def variant_recipe(
         },
     }
     # What is left out at its default keeps older keys valid when a choice is added.
-    if settings.accel.cache != "none":
-        recipe["cache"] = {"name": settings.accel.cache, "options": dict(settings.accel.cache_options)}
+    if cache is not None:
+        recipe["cache"] = cache.describe()
     if settings.guard.enabled and settings.guard.retry_earlier:
         # Only a second try changes what comes out; a look alone does not.
         recipe["guard"] = {

@@ -19,6 +19,7 @@ def manifest_row(
     prior: PriorWork | None = None,
     device: str | None = None,
     start: int | None = None,
+    sigma: float | None = None,
     look: Look | None = None,
 ) -> dict[str, Any]:
     """One row, as far as the workflow knows it; the store adds files, bytes and times of its own."""
@@ -35,7 +36,7 @@ def manifest_row(
         "negative_prompt": work.conditioning.negative_prompt,
         "seed": identity.seed,
         "steps_run": result.steps_run,
-        "steps_full": int(schedule["num_inference_steps"]),
+        "steps_full": source.steps,
         "model": settings.model.source,
         "model_fingerprint": source.recipe["model"]["fingerprint"],
         "scheduler": schedule["scheduler"],
@@ -58,7 +59,8 @@ def manifest_row(
             "row_id": work.row_id,
             "parent_key": work.parent_key,
             "start_step": work.start_step if start is None else start,
-            "sigma": work.sigma if start is None else source.schedule.sigma_after(start),
+            # As the snapshot has it; the plan knows it beforehand only for grids that need no diffusers.
+            "sigma": work.sigma if sigma is None else sigma,
         }
         extra["tail"] = work.tail
         if look is not None:

@@ -57,21 +57,29 @@ class ScheduleSettings(_Group):
 
 
 class AccelSettings(_Group):
-    """What makes variants quicker. Priors are always recorded plainly."""
+    """What makes runs quicker or smaller. Caches are for variants only; priors are recorded without."""
 
-    cache: Literal["none", "first_block", "magcache", "taylorseer", "pab"] = Field(
+    cache: Literal["none", "first_block", "mag", "taylorseer", "pab"] = Field(
         "none", description="activation cache for variants"
     )
     cache_options: dict[str, Any] = Field(default_factory=dict, description="options of that cache")
     attention_backend: str | None = Field(None, description="diffusers attention backend; null = its default")
     deterministic: bool = Field(True, description="deterministic kernels, no autotuning")
+    offload: Literal["none", "group"] = Field(
+        "none", description="group = weights wait in the machine's memory and come to the device in groups"
+    )
+    quantization: Literal["float8_e4m3fn", "float8_e5m2"] | None = Field(
+        None, description="keep the weights at 8 bits; priors too, and it changes results"
+    )
+    vae_tiling: bool = Field(False, description="decode in tiles: less memory, and it changes results")
 
 
 class PriorSettings(_Group):
     """What a prior keeps, and how long others wait for it."""
 
     keep: str | tuple[int, ...] = Field(
-        "all", description="`all`, `from:K`, or a list of steps whose snapshots are kept"
+        "all",
+        description="`all`, `from:K`, or a list of steps whose snapshots are kept; those that rows start from always are",
     )
     guidance: float | None = Field(None, ge=0, description="guidance of priors; null = as for variants")
     lease_s: float = Field(60.0, gt=0, description="a claim whose holder gave no sign for so long may be taken over")
@@ -251,6 +259,26 @@ class Settings(_Group):
         if schedule.sigmas is not None and len(schedule.sigmas) != schedule.num_inference_steps:
             raise ValueError(
                 f"schedule.sigmas has {len(schedule.sigmas)} values, schedule.num_inference_steps is {schedule.num_inference_steps}; make them equal"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_set_in_vain(self) -> Settings:
+        if self.accel.cache_options and self.accel.cache == "none":
+            raise ValueError(
+                f"accel.cache_options={self.accel.cache_options} needs accel.cache; choose a cache or leave the options out"
+            )
+        if self.runner.kind != "local" and self.server.mode == "none":
+            raise ValueError(
+                f"runner.kind={self.runner.kind} works through Prefect; leave server=none out, or use runner.kind=local"
+            )
+        if self.runner.kind == "local" and self.runner.address is not None:
+            raise ValueError(
+                f"runner.address={self.runner.address!r} needs runner.kind=ray or dask; set one or leave it out"
+            )
+        if self.server.database is not None and self.server.mode != "local":
+            raise ValueError(
+                f"server.database is for server.mode=local, and the mode is {self.server.mode}; leave it out"
             )
         return self
 

@@ -21,6 +21,7 @@ from tasks.errors import InterruptedBatchError, PlanError, RowsFailedError
 from tasks.guard import Look, earlier, look
 from tasks.outcome import failed
 from tasks.prior import step_file, versions
+from tasks.recipes import cache_of
 from tasks.rows import manifest_row
 from tasks.runtime import Runtime, runtime_for
 from tasks.video import scratch_folder, write_files
@@ -165,6 +166,7 @@ class _Chunk:
             pins=pins,
             tail=work.walk,
             history=self.context.settings.history,
+            cache=cache_of(self.context.settings),
             keep=work.kept_steps,
             cancel=runtime.stop.is_set,
             on_step=lambda step, steps: runtime.progress.step(work.row_id, work.label, step + 1, steps),
@@ -265,7 +267,14 @@ class _Chunk:
                 doubt=whole.look.mark if whole.look else None,
             )
             row = manifest_row(
-                work, self.context, result, prior=self.prior, device=lease.device, start=whole.start, look=whole.look
+                work,
+                self.context,
+                result,
+                prior=self.prior,
+                device=lease.device,
+                start=whole.start,
+                sigma=made.sigma,
+                look=whole.look,
             )
             commit = claim.publish(
                 recipe=work.recipe,

@@ -22,6 +22,7 @@ class PriorWork:
     schedule: Schedule
     recipe: Mapping[str, Any]
     needed_steps: tuple[int, ...]
+    steps: int
     cached: bool
     tags: tuple[str, ...] = ()
 
@@ -51,13 +52,18 @@ class VariantWork:
     @property
     def walk(self) -> Tail:
         """The tail as the engine takes it."""
-        return "exact" if isinstance(self.tail, str) else self.tail
+        return walk_of(self.tail)
 
     @property
     def label(self) -> str:
         """How people call this row: `fox/turns-left k6`."""
         short = self.row_id.removeprefix(f"{self.name}-")
         return f"{self.name}/{short} k{self.start_step}" + ("" if self.tail == "exact" else f" in {self.steps}")
+
+
+def walk_of(tail: str | int) -> Tail:
+    """A tail as the engine takes it."""
+    return "exact" if isinstance(tail, str) else tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

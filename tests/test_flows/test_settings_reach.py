@@ -1,0 +1,119 @@
+"""What can be set is used, or refused: nothing is accepted and quietly ignored."""
+
+import pytest
+
+import flows
+from flows.compose import compose_settings
+from flows.prepare import prepare
+from prior_store import Store
+from tasks.errors import PlanError, SettingsError
+from tasks.recipes import model_spec
+from tests.test_flows.conftest import TINY
+
+
+@pytest.fixture
+def told(tmp_path, tiny_folder, monkeypatch):
+    """The settings of a small batch, with a sheet of the given rows."""
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+
+    def settings(*more, rows="identity,prompt,base_prompt\nfox,a fox runs,a fox\n"):
+        (tmp_path / "s.csv").write_text(rows)
+        return [f"sheet={tmp_path / 's.csv'}", f"model={tiny_folder}", *TINY, f"store={tmp_path / 'store'}", *more]
+
+    return settings
+
+
+def made(overrides):
+    """Run a batch and give each variant's row and the digest of its latents."""
+    sheet, *rest = overrides
+    result = flows.render_sheet(sheet.removeprefix("sheet="), overrides=[*rest, "server=none"])
+    assert not result.failed, result.failed
+    store = Store.open(next(text for text in overrides if text.startswith("store=")).removeprefix("store="))
+    keys = {row.key for row in result.results if row.kind == "variant"}
+    rows = [row for row in store.manifest().to_pylist() if row["key"] in keys]
+    return rows, [store.commit_of("variants", key).files["latents.safetensors"].sha256 for key in keys]
+
+
+def test_a_cache_changes_the_variant_under_a_key_of_its_own(told):
+    plain_rows, plain = made(told("start_step=0"))
+    cached_rows, cached = made(told("start_step=0", "accel.cache=first_block", "accel.cache_options.threshold=0.9"))
+    assert {row["key"] for row in plain_rows}.isdisjoint(row["key"] for row in cached_rows)
+    assert plain != cached
+
+
+def test_history_changes_a_multistep_variant_under_a_key_of_its_own(told):
+    _, kept = made(told("schedule=unipc", "schedule.num_inference_steps=4", "start_step=1", "tail=exact"))
+    _, fresh = made(
+        told("schedule=unipc", "schedule.num_inference_steps=4", "start_step=1", "tail=exact", "history=fresh")
+    )
+    assert kept != fresh
+
+
+def test_steps_are_counted_as_the_solver_walks_them(told):
+    heun = ["schedule.scheduler=FlowMatchHeunDiscreteScheduler"]
+    overrides = told(*heun, "start_step=4", "tail=exact")
+    plan = prepare(overrides).plan
+    assert (plan.full_steps, [variant.steps for variant in plan.variants]) == (7, [2])
+    assert [variant.steps for variant in prepare(told(*heun, "start_step=4", "tail=2")).plan.variants] == [3]
+    rows, _ = made(told(*heun, "start_step=5", "tail=exact"))
+    assert [(row["steps_run"], row["steps_full"]) for row in rows] == [(1, 7)]
+    # The noise between two evaluations is what the solver says, not the n-th entry of the grid.
+    assert 0 < rows[0]["sigma"] < 1
+    respaced, _ = made(told(*heun, "start_step=3", "tail=2"))
+    assert [row["steps_run"] for row in respaced] == [3]
+
+
+def test_the_steps_that_rows_start_from_are_always_kept(told):
+    rows, _ = made(told("prior.keep=[0]", "start_step=1", "tail=exact"))
+    store = Store.open(told()[-1].removeprefix("store="))
+    assert sorted(store.commit_of("priors", rows[0]["parent_key"]).steps) == [0, 1, 3]
+
+
+def test_the_model_runs_as_accel_says():
+    chosen = compose_settings(
+        ["accel.offload=group", "accel.quantization=float8_e5m2", "accel.vae_tiling=true", "accel.deterministic=false"]
+    )
+    spec = model_spec(chosen, "somewhere")
+    assert (spec.offload, spec.quantization, spec.vae_tiling, spec.deterministic) == (
+        "group",
+        "float8_e5m2",
+        True,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["accel.cache_options.threshold=0.1"], r"accel\.cache_options=.* needs accel\.cache"),
+        (["runner.kind=ray", "server=none"], r"runner\.kind=ray works through Prefect; leave server=none out"),
+        (["runner.address=tcp://there"], r"runner\.address='tcp://there' needs runner\.kind=ray or dask"),
+        (["server=none", "server.database=sqlite:///x"], r"server\.database is for server\.mode=local"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(overrides, message):
+    with pytest.raises(SettingsError, match=message):
+        compose_settings(overrides)
+
+
+PARENTS = "id,identity,prompt,base_prompt,parent,start_step\na,fox,runs,a fox,,0\nb,fox,sits,a fox,a,1\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rows", "message"),
+    [
+        (["accel.cache=mag"], None, r"setting accel\.cache: the cache 'mag' needs 'mag_ratios'"),
+        (["accel.cache=pab", "guidance=3"], None, r"s\.csv:2, setting accel\.cache: .* at guidance 3 it would give"),
+        (["accel.cache=first_block"], PARENTS, r"s\.csv:2, setting accel\.cache: a run with a cache cannot keep"),
+        (
+            ["accel.cache=mag", "accel.cache_options.mag_ratios=[1,1,1,1]", "tail=2"],
+            None,
+            r"the ratios of the cache 'mag' belong to the prior's own steps",
+        ),
+        (["schedule.denoising_strength=0.5"], None, r"1 problem .*\n  setting schedule: denoising_strength=0\.5 needs"),
+    ],
+)
+def test_what_cannot_be_run_is_told_by_the_plan(told, overrides, rows, message):
+    more = {} if rows is None else {"rows": rows}
+    with pytest.raises(PlanError, match=message):
+        prepare(told(*overrides, **more))

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -114,6 +118,55 @@ def test_a_backend_that_ignores_conditional_writes(doctor, tmp_path, monkeypatch
     assert code == 0, "one process alone can work with it"
     assert worst(found, "store")["status"] == "warn"
     assert "ignores conditional writes" in worst(found, "store")["seen"]
+    assert "one process" in worst(found, "store")["do"]
+
+
+DEAF_S3 = """
+import sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+moto = DomainDispatcherApplication(create_backend_app)
+def deaf(environ, start_response):
+    for condition in ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"):
+        environ.pop(condition, None)
+    return moto(environ, start_response)
+run_simple("127.0.0.1", int(sys.argv[1]), deaf, threaded=True)
+"""
+
+
+@pytest.fixture
+def deaf_s3(monkeypatch, tmp_path):
+    """A real S3 server that ignores the conditions of a write, as some do; gives its address, with a bucket in it."""
+    from s3fs import S3FileSystem
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (tmp_path / "s3.log").open("wb") as log:
+        server = subprocess.Popen([sys.executable, "-c", DEAF_S3, str(port)], stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "s3.log").read_text()
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        S3FileSystem(endpoint_url=f"http://127.0.0.1:{port}", skip_instance_cache=True).mkdir("deaf")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_an_s3_server_that_ignores_conditional_writes(doctor, deaf_s3):
+    code, found = doctor("store=s3://deaf/store", f"store.storage_options.endpoint_url={deaf_s3}")
+    assert (code, worst(found, "store")["status"]) == (0, "warn")
+    assert "s3://deaf/store ignores conditional writes" in worst(found, "store")["seen"]
     assert "one process" in worst(found, "store")["do"]
 
 

@@ -200,10 +200,8 @@ class Driver:
         self.on_change(self.progress)
 
     def _results_of(self, works: Sequence[PriorWork | VariantWork], outcome: Any) -> Sequence[RowResult]:
-        if isinstance(outcome, RowsFailedError):
+        if isinstance(outcome, RowsFailedError | InterruptedBatchError):
             return outcome.results
-        if isinstance(outcome, InterruptedBatchError):
-            return ()
         if isinstance(outcome, BaseException):
             # Not an error of a row, but of the machinery around it: told for each row, never lost.
             log.error("a task ended with %s: %s", type(outcome).__name__, outcome)

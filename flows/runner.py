@@ -95,6 +95,7 @@ class PrefectRunner:
         from prefect.cache_policies import NO_CACHE
         from prefect.client.schemas.objects import TaskRunResult
 
+        stopped: list[InterruptedBatchError] = []
         run: Any = task(
             name=function.__name__.replace("_", "-"),
             task_run_name=_literal(look.name),
@@ -105,14 +106,14 @@ class PrefectRunner:
             retry_delay_seconds=_backoff,
             retry_jitter_factor=0.5,
             retry_condition_fn=_may_pass,
-        )(_stoppable(function))
+        )(_stoppable(function, stopped))
         parameters = dict(zip(inspect.signature(function).parameters, args, strict=True))
         # Edges of the graph in the UI, nothing that is waited for: the driver submits only what can start.
         before = {TaskRunResult(id=self._task_run_ids[key]) for key in look.needs if key in self._task_run_ids}
         future = self._task_runner.submit(run, parameters, dependencies={next(iter(parameters)): before})
         self._task_run_ids |= dict.fromkeys(look.makes, future.task_run_id)
         self._futures.append(future)
-        future.add_done_callback(lambda ended: done(_outcome(ended)))
+        future.add_done_callback(lambda ended: done(stopped[-1] if stopped else _outcome(ended)))
 
     def __enter__(self) -> Self:
         self._task_runner.__enter__()
@@ -149,8 +150,11 @@ def _backoff(retries: int) -> list[float]:
     return [min(60.0, 2.0**number) for number in range(retries)]
 
 
-def _stoppable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Work that was stopped on request ends as Cancelled in the UI: nothing has failed."""
+def _stoppable(function: Callable[..., Any], ends: list[InterruptedBatchError]) -> Callable[..., Any]:
+    """Work that was stopped on request ends as Cancelled in the UI: nothing has failed.
+
+    A cancelled task run has no result, so what it finished is told through `ends` (within this process).
+    """
 
     @wraps(function)
     def run(*args: Any, **named: Any) -> Any:
@@ -159,6 +163,7 @@ def _stoppable(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **named)
         except InterruptedBatchError as stopped:
+            ends.append(stopped)
             return Cancelled(message=str(stopped))
 
     return run

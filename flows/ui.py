@@ -61,9 +61,44 @@ def watch_progress(prepared: Prepared, beside: OnChange | None = None) -> Iterat
     rows = len(prepared.plan.variants_to_do)
     made = _kindly(lambda: create_progress_artifact(progress=0.0, key="progress", description=f"{rows} variants to do"))
     watcher = Watcher(artifact=made, beside=beside)
-    yield watcher
+    with _hearing_cancels(watcher.stop):
+        yield watcher
     if not watcher.stop.is_set():
         watcher.show(100.0)
+
+
+@contextmanager
+def _hearing_cancels(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` when this run is cancelled in the UI: a run that a shell started has nobody else who would tell it."""
+    from prefect.runtime import flow_run
+
+    over = threading.Event()
+    listener = threading.Thread(
+        target=_listen, args=(UUID(str(flow_run.id)), stop, over), name="headstart-cancel", daemon=True
+    )
+    listener.start()
+    try:
+        yield
+    finally:
+        over.set()
+        listener.join(timeout=_EVERY_S)
+
+
+def _listen(run: UUID, stop: threading.Event, over: threading.Event) -> None:
+    from prefect import get_client
+    from prefect.client.schemas.objects import StateType
+
+    with get_client(sync_client=True) as client:
+        while not over.wait(_EVERY_S):
+            try:
+                state = client.read_flow_run(run).state
+            except Exception as error:  # noqa: BLE001  as `_kindly`; the next look may find the server again
+                log.debug("the Prefect server does not say whether this run was cancelled: %s", error)
+                continue
+            if state is not None and state.type in {StateType.CANCELLING, StateType.CANCELLED}:
+                log.warning("cancelled in the Prefect UI; stopping at the next step")
+                stop.set()
+                return
 
 
 def publish_summary(prepared: Prepared, result: BatchResult) -> None:

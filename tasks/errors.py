@@ -5,7 +5,7 @@ BatchError
   SheetError        (ValueError)    the sheet has mistakes, all of them told; nothing was run
   PlanError         (ValueError)    sheet, model and store do not fit together; nothing was run
   ServerError       (RuntimeError)  the Prefect server cannot be reached or started
-  InterruptedBatchError (RuntimeError)  stopped on request; what was finished is kept
+  InterruptedBatchError (RuntimeError)  stopped on request; what was finished is kept, and told in its results
   RowsFailedError   (RuntimeError)  some rows of a task failed; carries their results
 """
 
@@ -39,12 +39,8 @@ class ServerError(BatchError, RuntimeError):
     """The Prefect server cannot be reached or started."""
 
 
-class InterruptedBatchError(BatchError, RuntimeError):
-    """Stopped on request at a step boundary; what was finished is kept."""
-
-
-class RowsFailedError(BatchError, RuntimeError):
-    """Some rows of a task failed. `results` holds every row of that task, good ones too."""
+class _TaskError(BatchError, RuntimeError):
+    """Ended a task in the middle; `results` holds the rows of that task that came to an end."""
 
     def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
         super().__init__(message)
@@ -52,3 +48,11 @@ class RowsFailedError(BatchError, RuntimeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.args[0], self.results))
+
+
+class InterruptedBatchError(_TaskError):
+    """Stopped on request at a step boundary; what was finished is kept."""
+
+
+class RowsFailedError(_TaskError):
+    """Some rows of a task failed, and are among its results."""

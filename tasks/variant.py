@@ -54,7 +54,7 @@ def make_variants(chunk: Sequence[VariantWork], prior: PriorWork, context: Batch
         raise RowsFailedError("; ".join(f"{result.row_id}: {result.error}" for result in bad[:5]), results)
     if made.stopped:
         raise InterruptedBatchError(
-            f"{len(chunk) - len(results)} of {len(chunk)} rows were not begun or stopped at a step boundary"
+            f"{len(chunk) - len(results)} of {len(chunk)} rows were not begun or stopped at a step boundary", results
         )
     return results
 

@@ -1,0 +1,63 @@
+"""A person cancels in the UI what was started in a shell: it stops at the next step and keeps what is finished."""
+
+import json
+import time
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.test_flows.conftest import Bench
+
+pytestmark = pytest.mark.server
+ROWS = 400
+
+
+@pytest.fixture
+def asked(prefect_server):
+    def ask(path, body):
+        content = json.dumps(body).encode()
+        request = Request(f"{prefect_server.api_url}{path}", content, {"content-type": "application/json"})
+        with urlopen(request, timeout=30) as reply:
+            return json.load(reply)
+
+    return ask
+
+
+def wait_for(found, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return value
+
+
+def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, tiny_t2v):
+    bench = Bench(tmp_path, tiny_t2v)
+    bench.write_sheet(["fox"], [f"does {number}" for number in range(ROWS)])
+    longer = ["schedule.num_inference_steps=40", "server=remote", "batch=cancelled-in-the-ui", "runner.chunk_size=50"]
+    process = bench.start("run", *longer)
+    try:
+        wait_for(lambda: (tmp_path / "store" / "variants").exists() and len(committed(tmp_path)) > 2, process)
+        (run,) = asked("/flow_runs/filter", {"flow_runs": {"name": {"any_": ["cancelled-in-the-ui"]}}})
+        # What the button does.
+        asked(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, (out, err)
+    kept = len(committed(tmp_path))
+    assert 0 < kept < ROWS
+    assert f"Interrupted with {ROWS - kept} rows left; go on with: headstart run" in out
+    assert "cancelled in the Prefect UI; stopping at the next step" in out + err
+    (run,) = asked("/flow_runs/filter", {"flow_runs": {"name": {"any_": ["cancelled-in-the-ui"]}}})
+    assert (run["state"]["type"], run["state"]["name"]) == ("CANCELLED", "Cancelled")
+    assert f"{kept} done" in run["state"]["message"]
+    plan = json.loads(bench.run("plan", *longer, "--json").stdout)
+    assert sum(row["cached"] for row in plan["rows"]) == kept
+    assert bench.store().verify().ok
+
+
+def committed(folder):
+    return list((folder / "store" / "variants").glob("*/*/COMMIT.json"))

@@ -68,12 +68,17 @@ screenshots: dev ## Take the pictures of UI and report from a real batch (needs 
 	@$(BIN)/python -m docs.screenshots $(ARGS)
 
 ##@ Measuring
-.PHONY: bench bench-gpu demo-train
+.PHONY: bench bench-gpu fidelity demo-train
 bench: dev ## Run the benchmarks (minutes; results to benchmarks/results)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out benchmarks/fidelity%,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 bench-gpu: dev ## Run what needs a CUDA device
 	@for script in benchmarks/gpu/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+fidelity: dev ## Measure what a prior is worth on the demo model; writes docs/fidelity.md (an hour on two cores)
+	@$(BIN)/python -m benchmarks.fidelity $(ARGS)
+	@$(BIN)/python -m benchmarks.fidelity_agreement
+	@$(BIN)/python -m benchmarks.fidelity_report
 
 demo-train: dev ## Train the embedded demo model from nothing (hours on two CPU cores)
 	@$(BIN)/python -m demo.train $(ARGS)

@@ -120,7 +120,7 @@ def options(study: Study) -> None:
     controls(study, scratch=(3, 2, 1), shifts=(5.0,))
     respaced(study, (3,), (3, 2, 1))
     main = study.guidance
-    for k in (3, 4):
+    for k in (3,):
         sigma = float(grid[k + 1])
         for first in (1.5 * main, 2 * main):
             for count in (3, 2):
@@ -131,7 +131,7 @@ def options(study: Study) -> None:
             for count in (3, 2):
                 made = study.from_prior(k, respaced_tail(sigma, count, shift))
                 study.add(f"prior k={k}, tail re-spaced by shift {shift:g}", made, steps=count)
-    for sigma in (0.95, 0.921, 0.882, 0.833, 0.769):
+    for sigma in (0.921, 0.882, 0.833):
         start = torch.lerp(study.states[-1], study.noise, sigma)
         for count in (3, 2, 1):
             made = study.walk(start, respaced_tail(sigma, count, SHIFT))
@@ -141,16 +141,16 @@ def options(study: Study) -> None:
 # part: what it runs, guidance, whether priors are at rest.
 PARTS: dict[str, tuple[Callable[[Study], None], float, bool]] = {
     "rest": (rest, 4.0, True),
-    "moving": (moving, 4.0, False),
-    "longer": (longer, 4.0, True),
     "guidance-1": (plain_guidance, 1.0, True),
+    "diffusers-grid": (own_grid, 4.0, True),
+    "longer": (longer, 4.0, True),
+    "moving": (moving, 4.0, False),
+    "options": (options, 4.0, True),
+    "swap": (swap, 4.0, True),
+    "unipc": (unipc, 4.0, True),
     "guidance-3": (plain_guidance, 3.0, True),
     "guidance-5": (plain_guidance, 5.0, True),
-    "diffusers-grid": (own_grid, 4.0, True),
     "diffusers-grid-guidance-1": (own_grid, 1.0, True),
-    "unipc": (unipc, 4.0, True),
-    "swap": (swap, 4.0, True),
-    "options": (options, 4.0, True),
 }
 
 

@@ -1,0 +1,193 @@
+"""From the raw numbers in benchmarks/results/fidelity/ to the tables and plots of docs/fidelity.md (`make fidelity`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fidelity import PARTS, RESULTS
+from benchmarks.fidelity_study import HEAD, Row, as_line
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "fidelity.md"
+IMAGES = ROOT / "docs" / "images"
+BEGIN, END = "<!-- tables: written by make fidelity -->", "<!-- end of tables -->"
+NAMES = {"t2v": "Text to video", "i2v": "Image to video"}
+TITLES = {
+    "rest": "Priors at rest, as sheets record them",
+    "moving": "Priors that do something else",
+    "longer": "Longer full runs, and priors of more steps",
+    "guidance-1": "No guidance (guidance 1)",
+    "guidance-3": "Guidance 3",
+    "guidance-5": "Guidance 5",
+    "diffusers-grid": "Diffusers' own grid",
+    "diffusers-grid-guidance-1": "Diffusers' own grid, no guidance",
+    "unipc": "UniPC",
+    "swap": "The prompt names another identity",
+    "options": "What might win more",
+}
+
+
+def load(kind: str, part: str, folder: Path = RESULTS) -> dict[str, Any] | None:
+    """A part's numbers, rows as `Row`."""
+    path = folder / f"{kind}-{part}.json"
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found | {"rows": [Row(**row) for row in found["rows"]]}
+
+
+def full_of(rows: Iterable[Row], steps: int = 10) -> Row:
+    """The full run of the variants' own prompts."""
+    return next(row for row in rows if row.name == "full run of B" and row.steps == steps)
+
+
+def best_scratch(rows: Sequence[Row], steps: int) -> Row | None:
+    """From scratch in so many steps, at the shift that looks most real."""
+    return min(
+        (row for row in rows if row.name.startswith("scratch") and row.steps == steps), key=lambda r: r.fd, default=None
+    )
+
+
+def best_prior(rows: Sequence[Row], steps: int, full: Row) -> Row | None:
+    """Of the settings that follow at least .98 as often as the full run the one that looks most real; else what follows best."""
+    ours = [row for row in rows if row.name.startswith("prior") and "itself" not in row.name and row.steps == steps]
+    good = [row for row in ours if row.follows >= 0.98 * full.follows and row.kept >= full.kept]
+    follow = [row for row in ours if row.follows >= 0.98 * full.follows]
+    return min(good or follow, key=lambda row: row.fd, default=None) or max(
+        ours, key=lambda row: row.follows, default=None
+    )
+
+
+def verdict(kind: str, part: str, folder: Path = RESULTS) -> list[str]:
+    """Does a prior do at 3 and 2 steps what it is for? Every condition with its numbers."""
+    found = load(kind, part, folder)
+    if found is None:
+        return []
+    rows, lines = found["rows"], []
+    full = full_of(rows)
+    for steps in (3, 2):
+        ours, scratch = best_prior(rows, steps, full), best_scratch(rows, steps)
+        if ours is None or scratch is None:
+            continue
+        conditions = [
+            (ours.follows >= 0.98 * full.follows, f"follows {ours.follows:.3f} against {full.follows:.3f}"),
+            (ours.fd <= 1.3 * full.fd, f"FD {ours.fd:.1f} against {full.fd:.1f} ({ours.fd / full.fd:.2f} times)"),
+            (ours.kept >= full.kept, f"keeps {ours.kept:.3f} against {full.kept:.3f}"),
+            (ours.fd + ours.fd_hw < scratch.fd - scratch.fd_hw, f"FD {ours.fd:.1f} ±{ours.fd_hw:.1f} against {scratch.fd:.1f} ±{scratch.fd_hw:.1f} from scratch"),
+            (ours.follows >= scratch.follows - scratch.follows_hw, f"follows {ours.follows:.3f} against {scratch.follows:.3f} from scratch"),
+        ]  # fmt: skip
+        cells = " | ".join(f"{'yes' if holds else '**no**'}: {told}" for holds, told in conditions)
+        lines.append(f"| {NAMES[kind]} | {TITLES[part]} | {steps} | {ours.name} | {cells} |")
+    return lines
+
+
+def verdict_table(folder: Path = RESULTS) -> str:
+    """All verdicts."""
+    lines = [line for kind in NAMES for part in ("rest", "moving") for line in verdict(kind, part, folder)]
+    head = "| | | steps | best setting | follows at least .98 of the full run | FD at most 1.3 times the full run's | keeps at least what the full run keeps | looks more real than scratch, beyond the intervals | follows no less than scratch |"
+    return "\n".join([head, "|" + "---|" * 9, *lines])
+
+
+def tables(folder: Path = RESULTS) -> str:
+    """All parts, most important first."""
+    text = ["## The verdict\n", verdict_table(folder), ""]
+    for kind, name in NAMES.items():
+        if (folder / f"{kind}-rest.json").exists():
+            text.append(f"![{name}: quality against steps a variant](images/fidelity_{kind}.png)\n")
+    for part in PARTS:
+        for kind, name in NAMES.items():
+            found = load(kind, part, folder)
+            if found is None:
+                continue
+            text.append(f"## {TITLES[part]}: {name[:1].lower() + name[1:]}\n")
+            text.append(
+                f"Guidance {found['guidance']:g}, {found['pairs']} pairs; open variance {found['open_variance']:.2f}, "
+                f"FD of real clips among themselves {found['fd_floor']:.2f}.\n"
+            )
+            text += [HEAD, *(as_line(row).replace("nan ±nan", "-") for row in found["rows"]), ""]
+    return "\n".join([*text, agreement(folder)])
+
+
+def agreement(folder: Path = RESULTS) -> str:
+    """What the measures that know nothing of the world say beside the judge."""
+    path = folder / "agreement.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    text = ["## Plain measures against the judge\n"]
+    text.append(
+        "The latest start step (exact tails) that still follows, by `headstart inflection`'s measure and by the judge:\n"
+    )
+    text += ["| kind | guidance | grid | judge | `headstart inflection` |", "|---|---|---|---|---|"]
+    for one in found["inflection"]:
+        text.append(
+            f"| {one['kind']} | {one['guidance']:g} | {one['grid']} | {one['inflection_judge']} | {one['inflection_likeness']} |"
+        )
+    text.append("\nWhat `guard=on` marks:\n\n| kind | variants | marked lost | marked stuck |\n|---|---|---|---|")
+    for one in found["guard"]:
+        text += [f"| {one['kind']} | {name} | " + " | ".join(f"{share:.2f}" for share in shares.values()) + " |"
+                 for name, shares in one.items() if isinstance(shares, dict)]  # fmt: skip
+    return "\n".join(text) + "\n"
+
+
+def plot(kind: str, folder: Path = RESULTS) -> None:
+    """Quality against steps a variant: prior, scratch, full; and what follows against the noise that is left."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    found = load(kind, "rest", folder)
+    if found is None:
+        return
+    rows, full = found["rows"], full_of(found["rows"])
+    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
+    for axis, name, title in zip(
+        axes,
+        ("follows", "fd", "kept"),
+        ("follows its prompt", "Frechet distance (lower is better)", "scene kept"),
+        strict=False,
+    ):
+        ours = [best for steps in range(1, 8) if (best := best_prior(rows, steps, full))]
+        scratch = [best for steps in range(1, 6) if (best := best_scratch(rows, steps))]
+        for line, label, style in ((ours, "from a prior", "o-"), (scratch, "from scratch", "s--")):
+            axis.errorbar(
+                [row.steps for row in line], [getattr(row, name) for row in line],
+                yerr=[getattr(row, f"{name}_hw") for row in line], fmt=style, label=label, capsize=2, markersize=4,
+            )  # fmt: skip
+        axis.axhline(getattr(full, name), color="grey", linestyle=":", label="full run, 10 steps")
+        axis.set(title=title, xlabel="steps a variant", xticks=range(1, 8))
+        axis.set_ylim(bottom=0)
+    axes[0].legend(frameon=False)
+    for part in ("guidance-1", "guidance-3", "rest", "guidance-5"):
+        other = load(kind, part, folder)
+        if other is None:
+            continue
+        tails = [row for row in other["rows"] if row.name.endswith("exact tail")]
+        axes[3].plot(
+            [9 - row.steps for row in tails],
+            [row.follows for row in tails],
+            "o-",
+            markersize=3,
+            label=f"guidance {other['guidance']:g}",
+        )
+    axes[3].set(title="exact tails: follows by start step", xlabel="start step k", ylim=(0, 1.03))
+    axes[3].legend(frameon=False)
+    figure.suptitle(f"{NAMES[kind]}, {found['pairs']} pairs, bars are 95 %")
+    figure.savefig(IMAGES / f"fidelity_{kind}.png", dpi=90)
+
+
+def main() -> None:
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{tables()}\n{END}{after}")
+    for kind in NAMES:
+        plot(kind)
+    print(verdict_table())
+
+
+if __name__ == "__main__":
+    main()

@@ -150,6 +150,30 @@ def repair(overrides: Overrides = None, as_json: Json = False) -> None:
     raise typer.Exit(done.after.exit_code)
 
 
+@app.command("import")
+def import_store(
+    url: Annotated[str, typer.Argument(help="folder or URL of the store to take from; nothing in it changes")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Take priors, variants and embeddings of another store that this one lacks. Exit code 1 if some could not be taken.
+
+    Example: headstart store import s3://team/headstart store=headstart-store
+    """
+    from prior_store import Store
+
+    done = _store(overrides, create=True).import_from(Store.open(url, create=False))
+    if as_json:
+        _print_json(dataclasses.asdict(done))
+    else:
+        sys.stdout.write(
+            f"{done.priors} priors, {done.variants} variants and {done.embeddings} embeddings taken "
+            f"({done.bytes / 2**20:,.1f} MiB), {done.there} were there, {len(done.refused)} refused\n"
+        )
+        sys.stdout.write("".join(f"refused: {text}\n" for text in done.refused))
+    raise typer.Exit(done.exit_code)
+
+
 @app.command()
 def gc(
     overrides: Overrides = None,

@@ -84,9 +84,9 @@ class Claim(AbstractContextManager["Claim"]):
         """Keep tensors as one safetensors file of this attempt, in the dtype they have unless told otherwise."""
         return self._put(name, tensors.encode(values, metadata, storage_dtype), storage_dtype)
 
-    def put_file(self, name: str, content: Content) -> FileInfo:
-        """Keep bytes, or a local file by its path, as one file of this attempt."""
-        return self._put(name, content, None)
+    def put_file(self, name: str, content: Content, *, storage_dtype: str | None = None) -> FileInfo:
+        """Keep bytes, or a local file by its path, as one file of this attempt; say so if they were lowered already."""
+        return self._put(name, content, storage_dtype)
 
     def leftover(self) -> dict[int, Leftover]:
         """Find the whole snapshots of the abandoned attempt that got furthest, by step."""
@@ -161,7 +161,9 @@ class Claim(AbstractContextManager["Claim"]):
         if name in self._files:
             raise DifferentBytesError(f"{name!r} was put twice in one attempt; files of an attempt never change")
         if isinstance(content, Path):
-            info = FileInfo(bytes=content.stat().st_size, sha256=tensors.file_sha256(content))
+            info = FileInfo(
+                bytes=content.stat().st_size, sha256=tensors.file_sha256(content), storage_dtype=storage_dtype
+            )
         else:
             info = FileInfo(bytes=len(content), sha256=tensors.bytes_sha256(content), storage_dtype=storage_dtype)
         # A snapshot may be all that is left of an attempt, and is gone on from; the rest counts only once committed.

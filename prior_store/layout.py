@@ -43,9 +43,14 @@ def checked_kind(kind: str) -> str:
 
 def checked_key(key: str) -> str:
     """Refuse what is not a whole key; a prefix is resolved by `Store.find` first."""
-    if not _KEY.match(key):
+    if not is_key(key):
         raise KeyNotFoundError(f"{key!r} is not a key; a key is 64 hex digits, made by recipe_key")
     return key
+
+
+def is_key(text: str) -> bool:
+    """Tell whether a name is a whole key."""
+    return bool(_KEY.match(text))
 
 
 def checked_name(name: str) -> str:

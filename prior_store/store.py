@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from prior_store.compact import Compaction
     from prior_store.gc import Collected
+    from prior_store.importing import Imported
     from prior_store.manifest import Manifest
     from prior_store.repair import Repair
     from prior_store.verify import Progress, Report
@@ -237,6 +238,13 @@ class Store:
         from prior_store.repair import repair
 
         return repair(self, quick=quick, progress=progress)
+
+    def import_from(self, source: "Store") -> "Imported":
+        """Take what another store holds and this one lacks: keys kept, bytes checked, each object whole or absent."""
+        from prior_store.importing import import_all
+
+        require_writable(self.files, self.capabilities)
+        return import_all(self, source)
 
     def gc(self, *, dry_run: bool = True, **options: Any) -> "Collected":
         """Free room; by default only tell what would go. See `prior_store.gc.gc` for the options."""

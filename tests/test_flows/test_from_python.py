@@ -29,3 +29,24 @@ def test_priors_first_and_variants_later(tmp_path, tiny_folder, monkeypatch):
     again = flows.render_sheet(str(sheet), overrides=overrides)
     assert (again.cached, again.steps_run) == (2, 0)
     assert flows.maintain_store(str(tmp_path / "store")).report.ok
+
+
+def test_the_second_time_nothing_is_denoised(tmp_path, tiny_folder, monkeypatch):
+    from diffusers import WanTransformer3DModel
+
+    calls = []
+    plain = WanTransformer3DModel.forward
+    monkeypatch.setattr(
+        WanTransformer3DModel, "forward", lambda self, *a, **named: calls.append(1) or plain(self, *a, **named)
+    )
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    sheet = tmp_path / "s.csv"
+    lines = [f"{name},a {name} does {number},a {name}" for name in ("fox", "owl") for number in range(3)]
+    sheet.write_text("\n".join(["identity,prompt,base_prompt", *lines]) + "\n")
+    overrides = [*settings(tiny_folder, tmp_path), "guidance=1"]
+    assert flows.render_sheet(str(sheet), overrides=overrides).done == 6
+    # Two priors of four steps, six variants of one.
+    assert len(calls) == 2 * 4 + 6
+    calls.clear()
+    again = flows.render_sheet(str(sheet), overrides=overrides)
+    assert (again.cached, again.done, calls) == (6, 0, [])

@@ -80,7 +80,7 @@ def _compose(lines: Sequence[str]) -> dict[str, Any]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     with _LOCK:
         GlobalHydra.instance().clear()
@@ -88,6 +88,8 @@ def _compose(lines: Sequence[str]) -> dict[str, Any]:
             with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
                 config = compose("config", overrides=list(lines))
             tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except MissingMandatoryValue as error:
+            raise SettingsError(f"{error.full_key} has no value here and needs one: {error.full_key}=...") from None
         except (HydraException, OmegaConfBaseException) as error:
             said = " ".join(str(error).split())
             raise SettingsError(f"the configuration does not compose: {said}; overrides were {list(lines)}") from None

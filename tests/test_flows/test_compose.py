@@ -34,7 +34,7 @@ def test_any_text_is_a_value(value):
         (["schedule.num_inference_stepz=3"], r"no such setting \(did you mean 'schedule.num_inference_steps'\?\)"),
         (["model.dtype=fp8"], "model.dtype: input should be 'auto', 'fp32', 'bf16' or 'fp16', seen 'fp8'"),
         (["prior.keep=last"], "prior.keep: 'last' is not known; use all, from:K or a list of steps"),
-        (["store=s3"], "Missing mandatory value: url"),
+        (["store=s3"], "store.url has no value here and needs one: store.url="),
         (["schedule=lightx2v-4step", "schedule.num_inference_steps=3"], "schedule.sigmas has 4 values"),
         (["schedule.grid=explicit"], "needs schedule.sigmas"),
         (["batch=../up"], r"batch: is '../up'; use letters, digits"),

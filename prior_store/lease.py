@@ -163,12 +163,12 @@ def acquire(
         waited = clock() - began
         if cancel is not None and cancel():
             raise ClaimCancelledError(f"gave up waiting for {kind}/{key[:12]}, which {current} is making")
+        if on_wait is not None:
+            on_wait(str(current), waited)
         if wait_s is not None and waited >= wait_s:
             raise ClaimTimeoutError(
                 f"{kind}/{key[:12]} is still being made by {current} after {waited:.0f} s; wait longer, or stop that process"
             )
-        if on_wait is not None:
-            on_wait(str(current), waited)
         sleep(pause if wait_s is None else max(0.0, min(pause, wait_s - waited)))
         pause = min(2 * pause, LONGEST_LOOK_S, current.ttl_s / BEATS_PER_TTL)
         current = watch.current()

@@ -1,10 +1,8 @@
 """Snapshots outlive the process that made them, however it ends."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,38 +34,65 @@ def fetch(path: Path) -> Snapshot:
     return Snapshot.from_parts(load_file(path), metadata)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
-def test_killed_after_each_step_and_continued_gives_the_same_bits(name, engine, tmp_path):
-    one, asked, schedule = engine("wan-t2v"), identity("wan-t2v"), SOLVERS[name]
-    whole = list(one.record(asked, told("wan-t2v"), schedule))
+# A process of its own that has run nothing yet, so that its forks inherit no thread and no lock; each fork records, waits
+# after its step, and is killed.
+RECORDER = """
+import os, signal, sys, time
+from pathlib import Path
+folder, model = Path(sys.argv[1]), sys.argv[2]
+sys.path[:0] = sys.argv[3:]
+import torch
+torch.set_num_threads(1)
+from engine_cases import identity, told
+from test_processes import N, SOLVERS, keep
+from prior_engine import Engine, ModelSpec
+from diffusers import FlowMatchLCMScheduler, UniPCMultistepScheduler, WanPipeline  # slow to import, so once for all
+from transformers import AutoTokenizer, UMT5EncoderModel
+for name, schedule in SOLVERS.items():
     for step in range(N - 1):
-        folder = tmp_path / str(step)
-        folder.mkdir()
+        place = folder / name / str(step)
+        place.mkdir(parents=True)
         child = os.fork()
         if child == 0:
-            _record_until_killed(one, asked, schedule, folder, step)
-        waited = time.monotonic()
-        while not (folder / f"{step}.safetensors").exists():
-            assert time.monotonic() - waited < 60, "the recording process made no progress"
+            engine = Engine(ModelSpec(source=model, device="cpu"))
+            for snapshot in engine.record(identity("wan-t2v"), told("wan-t2v"), schedule, keep="all"):
+                keep(snapshot, place)
+                if snapshot.step == step:
+                    time.sleep(600)
+        while not (place / f"{step}.safetensors").exists():
+            assert os.waitpid(child, os.WNOHANG) == (0, 0), "the recording process ended by itself"
             time.sleep(0.005)
         os.kill(child, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+"""
+
+
+def run_script(script, folder, model):
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent), str(here.parents[1])]
+    command = [sys.executable, "-c", script, str(folder), str(model), *paths]
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+@pytest.fixture(scope="module")
+def killed(tiny, tmp_path_factory):
+    """What processes left that were killed after each step of each solver."""
+    folder = tmp_path_factory.mktemp("killed")
+    run_script(RECORDER, folder, tiny("wan-t2v"))
+    return folder
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_killed_after_each_step_and_continued_gives_the_same_bits(name, engine, killed):
+    one, asked, schedule = engine("wan-t2v"), identity("wan-t2v"), SOLVERS[name]
+    whole = list(one.record(asked, told("wan-t2v"), schedule))
+    for step in range(N - 1):
+        folder = killed / name / str(step)
         assert not (folder / f"{step + 1}.safetensors").exists()
         rest = list(one.record(asked, told("wan-t2v"), schedule, after=fetch(folder / f"{step}.safetensors")))
         assert [snapshot.step for snapshot in rest] == list(range(step + 1, N))
         for snapshot in rest:
             assert torch.equal(snapshot.latents, whole[snapshot.step].latents)
-
-
-def _record_until_killed(one, asked, schedule, folder, step):
-    """In the child: record, keep each step as it comes, and never get past `step`."""
-    try:
-        for snapshot in one.record(asked, told("wan-t2v"), schedule, keep="all"):
-            keep(snapshot, folder)
-            if snapshot.step == step:
-                time.sleep(600)
-    finally:
-        os._exit(1)
 
 
 CHILD = """
@@ -96,10 +121,7 @@ def test_another_process_resumes_from_the_files_with_the_same_bits(engine, tiny,
                 finals[name] = snapshot.latents.numpy().tobytes()
             else:
                 keep(snapshot, tmp_path / name)
-    here = Path(__file__).parent
-    paths = [str(here), str(here.parent), str(here.parents[1])]
-    command = [sys.executable, "-c", CHILD, str(tmp_path), str(tiny("wan-t2v")), *paths]
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    run_script(CHILD, tmp_path, tiny("wan-t2v"))
     results = sorted(tmp_path.glob("*/*.result"))
     assert len(results) == len(SOLVERS) * (N - 1)
     for path in results:

@@ -6,9 +6,14 @@ With --s3 a SeaweedFS server is started on free ports for the run. Ends with an 
 """
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 from prior_store import Store
+
+# The writers are those of the tests, which no installation holds.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.test_store import workers
 from tests.test_store.conftest import place
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import torch
 
 from prior_store import Store, recipe_key
 from prior_store.testing import recipe_of
+
+# The writers are those of the tests, which no installation holds.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.test_store import workers
 from tests.test_store.conftest import place
 

@@ -15,7 +15,7 @@ import torch
 
 STAGES: Final = ("data", "decoder", "denoiser", "export", "evaluate", "restore")
 DECODER_STEPS: Final = 2000
-DENOISER_PHASES: Final = (1600, 6000)
+DENOISER_PHASES: Final = (1600, 4400)
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ def controls(study: Study, *, scratch: Sequence[int] = (3, 2), shifts: Sequence[
     study.record(grid)
     study.add("full run of B", study.from_noise(grid), steps=STEPS)
     for steps in scratch:
-        for shift in shifts:
+        # One step is one step, whatever the shift.
+        for shift in shifts if steps > 1 else (SHIFT,):
             study.add(f"scratch, shift {shift:g}", study.from_noise(wan_grid(steps, shift)), steps=steps)
 
 
@@ -69,7 +70,7 @@ def moving(study: Study) -> None:
     """Priors that do something else than the variant is told: harder, since what was done must be undone."""
     controls(study, shifts=(3.0, 5.0, 8.0))
     exact(study, (3, 4, 5, 6), wan_grid(STEPS, SHIFT))
-    respaced(study, (1, 2, 3, 4), (3, 2))
+    respaced(study, (2, 3, 4, 5), (3, 2))
 
 
 def longer(study: Study) -> None:
@@ -79,14 +80,14 @@ def longer(study: Study) -> None:
         study.record(grid)
         study.add("full run of B", study.from_noise(grid), steps=steps)
         if steps > 20:
-            respaced(study, (2, 3, 4), (3, 2), steps=steps)
+            respaced(study, (3, 4, 5), (3, 2), steps=steps)
 
 
 def plain_guidance(study: Study) -> None:
     """The same at another guidance."""
     controls(study, scratch=(3,), shifts=(1.0, 3.0, 5.0))
     exact(study, (2, 3, 4, 5, 6, 7), wan_grid(STEPS, SHIFT))
-    respaced(study, (1, 2, 3, 4), (3,))
+    respaced(study, (2, 3, 4, 5), (3,))
 
 
 def own_grid(study: Study) -> None:
@@ -96,7 +97,7 @@ def own_grid(study: Study) -> None:
     study.add("full run of B", study.from_noise(grid), steps=STEPS)
     study.add("scratch, its own grid", study.from_noise(diffusers_grid(3, SHIFT)), steps=3)
     exact(study, range(1, 8), grid)
-    for k in (2, 3, 4):
+    for k in (3, 4, 5):
         tail = respaced_tail(float(grid[k + 1]), 3, SHIFT)
         study.add(f"prior k={k} (sigma {float(grid[k + 1]):.3f}), re-spaced", study.from_prior(k, tail), steps=3)
 
@@ -105,7 +106,7 @@ def unipc(study: Study) -> None:
     """Second-order UniPC throughout; tails start with a fresh history."""
     study.unipc = True
     controls(study, scratch=(3, 2), shifts=(3.0, 5.0))
-    respaced(study, (2, 3, 4), (3, 2, 1))
+    respaced(study, (3, 4, 5), (3, 2))
 
 
 def swap(study: Study) -> None:
@@ -117,21 +118,19 @@ def swap(study: Study) -> None:
 def options(study: Study) -> None:
     """What might win more at three, two and one step."""
     grid = wan_grid(STEPS, SHIFT)
-    controls(study, scratch=(3, 2, 1), shifts=(5.0,))
-    respaced(study, (3,), (3, 2, 1))
+    controls(study, scratch=(3, 2), shifts=(8.0,))
+    respaced(study, (4, 5), (3, 2, 1))
     main = study.guidance
-    for k in (3,):
-        sigma = float(grid[k + 1])
-        for first in (1.5 * main, 2 * main):
+    for k, first, count in ((4, 6.0, 2), (5, 6.0, 3), (5, 8.0, 3), (5, 8.0, 2), (6, 8.0, 3), (6, 12.0, 3)):
+        scales = [first] + [main] * (count - 1)
+        made = study.from_prior(k, respaced_tail(float(grid[k + 1]), count, SHIFT), guidance=scales)
+        study.add(f"prior k={k}, first step at guidance {first:g}", made, steps=count)
+    for k in (4, 5):
+        for shift in (1.0, 2.0, 9.0):
             for count in (3, 2):
-                scales = [first] + [main] * (count - 1)
-                made = study.from_prior(k, respaced_tail(sigma, count, SHIFT), guidance=scales)
-                study.add(f"prior k={k}, first step at guidance {first:g}", made, steps=count)
-        for shift in (1.0, 3.0, 9.0):
-            for count in (3, 2):
-                made = study.from_prior(k, respaced_tail(sigma, count, shift))
+                made = study.from_prior(k, respaced_tail(float(grid[k + 1]), count, shift))
                 study.add(f"prior k={k}, tail re-spaced by shift {shift:g}", made, steps=count)
-    for sigma in (0.921, 0.882, 0.833):
+    for sigma in (0.833, 0.8, 0.769, 0.73):
         start = torch.lerp(study.states[-1], study.noise, sigma)
         for count in (3, 2, 1):
             made = study.walk(start, respaced_tail(sigma, count, SHIFT))

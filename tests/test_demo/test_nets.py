@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from diffusers import WanTransformer3DModel
+from safetensors.torch import load_file
 
 from demo import codec, denoiser, export, nets, optim
+from demo.sample import WEIGHTS
 from demo.world import draw_clips, render_all
 
 
@@ -107,11 +110,21 @@ def test_an_optimiser_restored_goes_on_with_the_same_bits():
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 
-def test_a_phase_more_changes_nothing_before_it():
-    assert [optim.phased(s, (40, 90)) for s in range(40)] == [optim.decay(s, 40) for s in range(40)]
-    assert [optim.phased(s, (40, 90)) for s in range(40, 90)] == [optim.decay(s, 50) for s in range(50)]
-    with pytest.raises(ValueError, match="ends at 90"):
-        optim.phased(90, (40, 90))
+def test_shipped_weights_are_enough_to_train_on(tmp_path):
+    export.restore(tmp_path, WEIGHTS, step=7)
+    tokenizer, text_encoder, transformer = export.trained(tmp_path)
+    shipped = WanTransformer3DModel.from_pretrained(WEIGHTS / "i2v" / "transformer", dtype=torch.float32).state_dict()
+    assert all(torch.equal(tensor, shipped[name]) for name, tensor in transformer.state_dict().items())
+    assert torch.equal(
+        text_encoder.shared.weight, load_file(WEIGHTS / "i2v" / "text_encoder" / "model.safetensors")["shared.weight"]
+    )
+    assert len(tokenizer) == len(text_encoder.shared.weight)
+    assert denoiser._step_of(tmp_path / "denoiser-state.safetensors") == 7
+    assert denoiser._step_of(tmp_path / "none") == 0
+    # Encoder and decoder are those that made the latents.
+    assert (
+        codec.load_vae(tmp_path).config.latents_mean == codec.load_vae(tmp_path, "vae.safetensors").config.latents_mean
+    )
 
 
 def test_orthogonal_brings_all_singular_values_near_one():

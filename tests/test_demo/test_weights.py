@@ -15,7 +15,7 @@ from demo.world import IDENTITIES, draw_clips, render_all
 
 PROMPT = "a red star moves to the left"
 # What 200 clips measured (demo/MODEL_CARD.md), less three standard errors of sixteen clips.
-FLOORS = {"t2v": {"identity": 0.2, "aspect": 0.55}, "i2v": {"identity": 0.85, "aspect": 0.68}}
+FLOORS = {"t2v": {"identity": 0.87, "aspect": 0.87}, "i2v": {"identity": 0.93, "aspect": 0.93}}
 
 
 @pytest.fixture(scope="module", params=sorted(FOLDERS))

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,9 @@ def asked(database, query):
         finally:
             await connection.close()
 
-    return asyncio.run(ask())
+    # On a thread of its own: the browser of other tests keeps an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(ask())).result()
 
 
 def test_a_batch_is_recorded_in_postgres(database, tiny_t2v, tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ docs: dev ## Check that the generated reference pages are fresh
 
 .PHONY: coverage fix docs-write screenshots
 coverage: dev ## Run the tests with coverage; under 90 % of engine or store is a failure
-	@$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report= $(ARGS)"
 	@$(BIN)/coverage combine --quiet 2>/dev/null || true
 	@$(BIN)/coverage report --format=total | sed 's/^/coverage of all four packages: /; s/$$/ %/'
 	@for part in prior_engine prior_store; do \

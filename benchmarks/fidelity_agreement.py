@@ -48,11 +48,12 @@ def compare(kind: str, guidance: float, grid_name: str, count: int) -> dict[str,
         return float(np.mean([v.aspect == p.after for v, p in zip(verdicts, pairs, strict=True)]))
 
     telling = [i for i in range(count) if likeness.changed(prior[i], full[i]) >= 0.002]
-    of_judge, of_likeness = [], []
+    of_judge, of_likeness, far = [], [], []
     for k in range(STEPS - 1):
         video = sampler.decode(sampler.walk(states[k], grid[k + 1 :], after, **more)[-1])
         of_judge.append(judged(video))
-        of_likeness.append(float(np.mean([likeness.followed(video[i], prior[i], full[i]) > 0.5 for i in telling])))
+        far.append([likeness.followed(video[i], prior[i], full[i]) for i in telling])
+        of_likeness.append(float(np.mean([one > likeness.FOLLOWS for one in far[-1]])))
     of_full = judged(full)
     found = {
         "kind": kind,
@@ -62,6 +63,7 @@ def compare(kind: str, guidance: float, grid_name: str, count: int) -> dict[str,
         "follows_full": of_full,
         "judge": of_judge,
         "likeness": of_likeness,
+        "followed": far,
         "inflection_judge": inflection(of_judge, BAR * of_full),
         "inflection_likeness": inflection(of_likeness, BAR),
     }
@@ -97,18 +99,23 @@ def guard_marks(kind: str, count: int) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=tuple(FOLDERS), action="append", help="both when left out")
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     print("| kind | guidance | grid | judge | likeness | judge's share / full, k=0.. | likeness' share, k=0.. |")
     print("|---|---|---|---|---|---|---|")
-    settings = [(kind, guidance, grid) for kind in FOLDERS for guidance in (4.0, 1.0) for grid in GRIDS]
-    agreement = [compare(*setting, chosen.pairs) for setting in settings]
+    kinds = chosen.kind or list(FOLDERS)
+    agreement = {
+        kind: [compare(kind, guidance, grid, chosen.pairs) for guidance in (4.0, 1.0) for grid in GRIDS]
+        for kind in kinds
+    }
     print("\n| kind | variants | marked lost | marked stuck |\n|---|---|---|---|")
-    marks = [guard_marks(kind, chosen.pairs) for kind in FOLDERS]
     chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "agreement.json").write_text(json.dumps({"inflection": agreement, "guard": marks}, indent=1))
+    for kind in kinds:
+        found = {"inflection": agreement[kind], "guard": guard_marks(kind, chosen.pairs)}
+        (chosen.out / f"{kind}-agreement.json").write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def best_scratch(rows: Sequence[Row], steps: int) -> Row | None:
 
 def best_prior(rows: Sequence[Row], steps: int, full: Row) -> Row | None:
     """Of the settings that follow at least .98 as often as the full run the one that looks most real; else what follows best."""
-    ours = [row for row in rows if row.name.startswith("prior") and "itself" not in row.name and row.steps == steps]
+    ours = [row for row in rows if row.name.startswith(("prior k", "straight-line")) and row.steps == steps]
     good = [row for row in ours if row.follows >= 0.98 * full.follows and row.kept >= full.kept]
     follow = [row for row in ours if row.follows >= 0.98 * full.follows]
     return min(good or follow, key=lambda row: row.fd, default=None) or max(
@@ -86,7 +86,7 @@ def verdict(kind: str, part: str, folder: Path = RESULTS) -> list[str]:
 
 def verdict_table(folder: Path = RESULTS) -> str:
     """All verdicts."""
-    lines = [line for kind in NAMES for part in ("rest", "moving") for line in verdict(kind, part, folder)]
+    lines = [line for kind in NAMES for part in ("rest", "options", "moving") for line in verdict(kind, part, folder)]
     head = "| | | steps | best setting | follows at least .98 of the full run | FD at most 1.3 times the full run's | keeps at least what the full run keeps | looks more real than scratch, beyond the intervals | follows no less than scratch |"
     return "\n".join([head, "|" + "---|" * 9, *lines])
 
@@ -113,23 +113,34 @@ def tables(folder: Path = RESULTS) -> str:
 
 def agreement(folder: Path = RESULTS) -> str:
     """What the measures that know nothing of the world say beside the judge."""
-    path = folder / "agreement.json"
-    if not path.exists():
+    paths = [path for kind in NAMES if (path := folder / f"{kind}-agreement.json").exists()]
+    if not paths:
         return ""
-    found = json.loads(path.read_text())
-    text = ["## Plain measures against the judge\n"]
-    text.append(
-        "The latest start step (exact tails) that still follows, by `headstart inflection`'s measure and by the judge:\n"
-    )
-    text += ["| kind | guidance | grid | judge | `headstart inflection` |", "|---|---|---|---|---|"]
-    for one in found["inflection"]:
-        text.append(
-            f"| {one['kind']} | {one['guidance']:g} | {one['grid']} | {one['inflection_judge']} | {one['inflection_likeness']} |"
+    found = [json.loads(path.read_text()) for path in paths]
+    pairs = found[0]["guard"]["pairs"]
+    text = [
+        "## Plain measures against the judge\n",
+        f"The latest start step up to which variants follow (exact tails, {pairs} pairs), by judge and `headstart inflection`:\n",
+        "| kind | guidance | grid | judge | `headstart inflection` |",
+        "|---|---|---|---|---|",
+    ]
+    for one in (line for each in found for line in each["inflection"]):
+        cells = (
+            NAMES[one["kind"]],
+            f"{one['guidance']:g}",
+            one["grid"],
+            one["inflection_judge"],
+            one["inflection_likeness"],
         )
-    text.append("\nWhat `guard=on` marks:\n\n| kind | variants | marked lost | marked stuck |\n|---|---|---|---|")
-    for one in found["guard"]:
-        text += [f"| {one['kind']} | {name} | " + " | ".join(f"{share:.2f}" for share in shares.values()) + " |"
-                 for name, shares in one.items() if isinstance(shares, dict)]  # fmt: skip
+        text.append("| " + " | ".join(map(str, cells)) + " |")
+    text.append(
+        "\nShares that `guard=on` marks:\n\n| kind | variants | lost its identity | did not move |\n|---|---|---|---|"
+    )
+    for each in found:
+        for name, shares in each["guard"].items():
+            if isinstance(shares, dict):
+                told = " | ".join(f"{share:.2f}" for share in shares.values())
+                text.append(f"| {NAMES[each['guard']['kind']]} | {name} | {told} |")
     return "\n".join(text) + "\n"
 
 

@@ -16,6 +16,7 @@ Video = NDArray[np.float32]
 # Blocks along the shorter side: coarse enough that a subject that moved half the way looks half-way, fine enough to see
 # its parts.
 BLOCKS = 8
+FOLLOWS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

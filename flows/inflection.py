@@ -51,7 +51,6 @@ class Found:
 
     record: dict[str, Any]
     page: str
-    measured: int
     interrupted: bool = False
 
 
@@ -131,7 +130,6 @@ def run_study(
     return Found(
         record=record,
         page=study.store.uri(f"batches/{study.name}/{PAGE}"),
-        measured=len(missing) if not interrupted else len(known),
         interrupted=interrupted,
     )
 
@@ -203,7 +201,7 @@ def _ended(pair: PairWork) -> RowResult:
     )
 
 
-def find_here(overrides: Sequence[str], *, quiet: bool = True, json_logs: bool = False) -> tuple[Found, str | None]:
+def find_here(overrides: Sequence[str], *, quiet: bool = True) -> tuple[Found, str | None]:
     """Run a study from Python or the shell, with the server that the settings name."""
     from flows.server import connect, quiet_environment
     from flows.terminal import live
@@ -212,7 +210,7 @@ def find_here(overrides: Sequence[str], *, quiet: bool = True, json_logs: bool =
     study = prepare_study(overrides)
     nothing_to_do = all(_read(study, pair) is not None for pair in study.pairs)
     ui = None if nothing_to_do else connect(study.prepared.settings.server)
-    with live(quiet=quiet or nothing_to_do, as_json=json_logs) as on_change:
+    with live(quiet=quiet or nothing_to_do) as on_change:
         if ui is not None:
             from flows.inflection_flow import run_as_flow
 

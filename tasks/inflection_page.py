@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.report import TEMPLATES
+from tasks.report import rendered
 
 _MEASURES = (
     ("followed", "Followed its prompt", "0 = still the prior, 1 = like a full run"),
@@ -17,16 +17,8 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 320, 220, 34, 28, 12
 
 def page(record: Mapping[str, Any]) -> str:
     """inflection.html."""
-    from jinja2 import Environment, FileSystemLoader, select_autoescape
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(default=True),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     plots = [_plot(record, name, title, note) for name, title, note in _MEASURES] if record["lines"] else []
-    return environment.get_template("inflection.html.j2").render(record=record, plots=plots)
+    return rendered("inflection.html.j2", record=record, plots=plots)
 
 
 def _plot(record: Mapping[str, Any], name: str, title: str, note: str) -> dict[str, Any]:

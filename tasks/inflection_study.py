@@ -14,6 +14,7 @@ import numpy as np
 
 from tasks.inflection import Setting
 from tasks.inflection_answer import Advice
+from tasks.likeness import FOLLOWS
 
 # A pair whose prompt changes less than this share of what there is to see tells nothing about following.
 LEAST_CHANGE = 0.002
@@ -90,7 +91,7 @@ class _Table:
     def means(self, which: Any) -> dict[str, Any]:
         """Means over some of the pairs, one value a setting."""
         return {
-            "follows": (self.followed[which] > 0.5).mean(0),
+            "follows": (self.followed[which] > FOLLOWS).mean(0),
             "followed": self.followed[which].mean(0),
             "kept": self.kept[which].mean(0),
             "detail": self.detail[which].mean(0) / self.full_detail[which].mean(),

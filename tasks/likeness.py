@@ -16,6 +16,7 @@ Video = NDArray[np.float32]
 # Blocks along the shorter side: coarse enough that a subject that moved half the way looks half-way, fine enough to see
 # its parts.
 BLOCKS = 8
+# Nearer to the full run of its own prompt than to the prior.
 FOLLOWS = 0.5
 
 
@@ -30,11 +31,6 @@ class Likeness:
     detail: float
     steps: int
     seconds: float
-
-    @property
-    def kept(self) -> float:
-        """First frame, layout and latents together."""
-        return (self.first + self.layout + self.latents) / 3
 
     def as_plain(self) -> dict[str, Any]:
         """For JSON."""

@@ -52,7 +52,12 @@ def latest_batch(store: Store) -> str:
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """report.html: one file, no request to anywhere, prompts shown as text whatever they hold."""
+    """report.html."""
+    return rendered("report.html.j2", report=document)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page: one file, no request to anywhere, prompts shown as text whatever they hold."""
     from jinja2 import Environment, FileSystemLoader, select_autoescape
 
     environment = Environment(
@@ -61,4 +66,4 @@ def page(document: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(report=document)
+    return environment.get_template(template).render(**values)

@@ -37,6 +37,7 @@ class ResumeOptions(TypedDict, total=False):
     pins: Mapping[str, Any] | None
     tail: Tail
     history: History
+    line: int | None
     keep: recording.Keep
     cache: Cache | None
     cancel: Cancel | None
@@ -160,6 +161,7 @@ class Engine:
         pins: Mapping[str, Any] | None = None,
         tail: Tail = "exact",
         history: History = "keep",
+        line: int | None = None,
         keep: recording.Keep = (),
         cache: Cache | None = None,
         cancel: Cancel | None = None,
@@ -170,9 +172,13 @@ class Engine:
         """Several variants of one prior in one forward, padded to `batch_size`.
 
         For a fixed batch size a result depends neither on its companions nor on its place among them.
+        With `line`, `snapshot` is a prior's last one, and the run starts on the straight line between it and the prior's
+        first noise, as far up as the noise that the schedule has left after step `line`.
         """
         identity = identity.fitted(self.info)
         told = self._padded(conditionings, batch_size or len(conditionings))
+        if line is not None:
+            snapshot, history = resuming.on_the_line(snapshot, line, self.info), "fresh"
         resuming.check_history(snapshot, tail, history)
         check_cache(cache, self.info.family, told[0].guidance, tail=tail, keeps=bool(keep))
         plan = self._plan(identity, told, schedule, snapshot)
@@ -184,7 +190,7 @@ class Engine:
         if tail != "exact":
             walked, history = resuming.tail_schedule(schedule, snapshot, tail), "fresh"
             plan = self._plan(identity, told, walked, snapshot, restarts=True)
-        plan = replace(plan, keeps_history=history == "keep")
+        plan = replace(plan, keeps_history=history == "keep", adds_noise=line is not None)
         made = self._measured(
             plan, identity, told, walked, embeddings, conditions, cache, keep, cancel=cancel, on_step=on_step
         )

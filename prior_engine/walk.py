@@ -15,6 +15,7 @@ from prior_engine.errors import (
     NonFiniteLatentsError,
     PinMismatchError,
     RunCancelledError,
+    UnsupportedError,
 )
 from prior_engine.snapshot import Snapshot
 from prior_engine.solver import Grid
@@ -36,6 +37,7 @@ class Walk:
     origin: Snapshot | None = None
     keeps_history: bool = True
     restarts: bool = False
+    adds_noise: bool = False
     generators: Sequence[torch.Generator] = ()
     pins: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[Mapping[str, Any], ...] = ()
@@ -73,10 +75,10 @@ def walk(
     many = list(plan.generators)
     latents = None if origin is None else _repeated(origin.latents, plan.batch_size).to(device)
     try:
-        with _latents_as_they_are(pipe, latents):
+        with _starting_at(pipe, latents, noise_share=plan.origin.sigma if plan.origin and plan.adds_noise else 0.0):
             (out,) = pipe(
                 **arguments,
-                latents=latents,
+                latents=None if plan.adds_noise else latents,
                 generator=many[0] if len(many) == 1 else many,
                 callback_on_step_end=run.on_step_end,
                 callback_on_step_end_tensor_inputs=["latents"],
@@ -91,8 +93,8 @@ def walk(
 
 
 @contextlib.contextmanager
-def _latents_as_they_are(pipe: Any, latents: torch.Tensor | None) -> Iterator[None]:
-    """Let the loop begin with exactly `latents`.
+def _starting_at(pipe: Any, latents: torch.Tensor | None, *, noise_share: float) -> Iterator[None]:
+    """Let the loop begin with exactly `latents`, or so far on the straight line from them to the pipeline's own noise.
 
     The pipelines lift given latents to fp32, or lower them to the embeddings' dtype, while between two steps they keep
     the dtype of the model's output; some read the dtype (HunyuanVideo's timestep), so the lift alone changes bits.
@@ -104,13 +106,26 @@ def _latents_as_they_are(pipe: Any, latents: torch.Tensor | None) -> Iterator[No
 
     def prepare_latents(*args: Any, **kwargs: Any) -> Any:
         made = plain(*args, **kwargs)
-        return (latents, *made[1:]) if isinstance(made, tuple) else latents
+        first, *others = made if isinstance(made, tuple) else (made,)
+        start = _mixed(latents, first, noise_share) if noise_share else latents
+        return (start, *others) if isinstance(made, tuple) else start
 
     pipe.prepare_latents = prepare_latents
     try:
         yield
     finally:
         del pipe.prepare_latents
+
+
+def _mixed(clean: torch.Tensor, noise: torch.Tensor, share: float) -> torch.Tensor:
+    if clean.shape != noise.shape:
+        raise UnsupportedError(
+            f"the pipeline's noise has the shape {tuple(noise.shape)} and what it returns {tuple(clean.shape)}; "
+            "a straight-line start needs both alike, start from a snapshot"
+        )
+    # On the host, so that every device starts from the same numbers.
+    mixed = torch.lerp(clean.to("cpu", torch.float32), noise.to("cpu", torch.float32), share)
+    return mixed.to(noise)
 
 
 class _Run:

@@ -9,7 +9,7 @@ import json
 import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 from flows.batch import stop_on_signals
 from flows.prepare import Prepared, prepare
 from flows.runner import Look, PlainRunner, Runner
-from tasks.devices import pool_for, workers_of
+from prior_engine.config import inspect_model
+from prior_engine.schedule import line_refusal
+from tasks.devices import pool_for, spec_for, workers_of
 from tasks.errors import InterruptedBatchError, PlanError
 from tasks.inflection import PairWork, Setting, measure_pair, settings_to_try
 from tasks.inflection_answer import RECORD, guidance_of, study_name
 from tasks.inflection_page import page
 from tasks.inflection_study import MEASURES, Bar, concluded
 from tasks.progress import Progress
+from tasks.recipes import schedule_of
 from tasks.runtime import Runtime, forget, register
 from tasks.work import BatchContext, RowResult, VariantWork
 
@@ -71,8 +74,16 @@ def prepare_study(overrides: Sequence[str]) -> Study:
         raise PlanError(
             f"inflection.start_steps has {late}, past the last step to start from; give 0..{plan.full_steps - 2}"
         )
-    ways = settings_to_try(plan.full_steps, starts, wanted.tails)
     priors = {prior.key: prior for prior in plan.priors}
+    info = inspect_model(spec_for(prepared.settings))
+    on_line = line_refusal(info, schedule_of(prepared.settings)) is None
+    kinds = tuple(start for start in wanted.starts if start == "snapshot" or on_line)
+    ways = settings_to_try(plan.full_steps, starts, wanted.tails, kinds)
+    if not any(way.start_step is not None for way in ways):
+        raise PlanError(
+            f"inflection.starts={list(wanted.starts)} and inflection.tails={list(wanted.tails)} leave nothing to try "
+            "with this model and schedule; a straight line takes re-spaced tails, such as inflection.tails=[2,3]"
+        )
     return Study(
         name=study_name(plan.model, plan.schedule, guidance),
         store=prepared.store,
@@ -233,21 +244,26 @@ def launch_study(overrides: Sequence[str], *, as_json: bool, quiet: bool) -> int
     return EXIT_INTERRUPTED if found.interrupted else EXIT_DONE
 
 
+def advised(advice: Mapping[str, Any]) -> str:
+    """The settings that the advice stands for, as one types them."""
+    return " ".join(f"{name}={advice[name]}" for name in ("start_step", "tail", "start"))
+
+
 def told(found: Found, ui: str | None, overrides: Sequence[str]) -> str:
     """The table of what is worth choosing from, the advice, and where the rest is."""
     record, advice = found.record, found.record["advice"]
-    lines = [f"{'setting':12} {'sigma':>6} {'steps':>5}  " + " ".join(f"{name:>12}" for name in MEASURES)]
+    lines = [f"{'setting':14} {'sigma':>6} {'steps':>5}  " + " ".join(f"{name:>12}" for name in MEASURES)]
     for line in record["lines"]:
         if line["pareto"] or line["start_step"] is None:
             sigma = "" if line["sigma"] is None else f"{line['sigma']:.3f}"
             numbers = " ".join(f"{line[name]:>6.2f} ±{line[name + '_hw']:.2f}" for name in MEASURES)
-            lines.append(f"{line['name']:12} {sigma:>6} {line['steps']:>5}  {numbers}")
+            lines.append(f"{line['name']:14} {sigma:>6} {line['steps']:>5}  {numbers}")
     if advice["start_step"] is None:
         lines.append(f"No advice: {advice['why']}")
     else:
         low, high = advice["start_steps"]
         lines += [
-            f"Advice:  start_step={advice['start_step']} tail={advice['tail']}: {advice['steps']} steps a variant",
+            f"Advice:  {advised(advice)}: {advice['steps']} steps a variant",
             f"Sure:    {advice['certainty']:.0%} of resamples agree within one step, 95 % start between {low} and {high}",
             f"Why:     {advice['why']}",
         ]

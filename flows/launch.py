@@ -12,6 +12,7 @@ from flows.run_batch import BatchResult, plan_document, run_batch
 from flows.server import connect, quiet_environment
 from flows.terminal import live, set_up_logging
 from tasks.estimate import Estimate, estimate
+from tasks.plan import Plan
 from tasks.progress import clock
 
 
@@ -100,7 +101,7 @@ def show_plan(overrides: Sequence[str], *, as_json: bool) -> int:
         ("sheet", f"{plan.sheet_name}: {len(plan.variants)} rows, {len(plan.priors)} priors"),
         ("cached", f"{len(plan.variants) - len(to_do)} variants, {sum(prior.cached for prior in plan.priors)} priors"),
         ("to do", f"{len(to_do)} variants, {len(plan.priors_to_do)} priors"),
-        ("start", f"after step {plan.start_step} of {plan.full_steps} ({plan.start_step_from})"),
+        ("start", f"{_told_start(plan)} ({plan.start_from})"),
         ("steps", f"{plan.steps_to_run} to run; full runs of the missing rows: {plan.steps_from_scratch}"),
         ("time", _told_time(guess)),
         ("room", "unknown" if guess.bytes is None else f"about {guess.bytes / 2**20:,.1f} MiB"),
@@ -108,6 +109,11 @@ def show_plan(overrides: Sequence[str], *, as_json: bool) -> int:
     ]
     sys.stdout.write("".join(f"{name:8}{value}\n" for name, value in rows))
     return EXIT_DONE
+
+
+def _told_start(plan: Plan) -> str:
+    where = f"after step {plan.start.start_step} of {plan.full_steps}"
+    return where if plan.start.start == "snapshot" else f"on the straight line, as noisy as {where}"
 
 
 def _told_time(guess: Estimate) -> str:

@@ -13,13 +13,13 @@ from prior_engine.caches import Cache, applied, check_cache
 from prior_engine.conditioning import Conditions, Embedding
 from prior_engine.config import ModelInfo, ModelSpec, inspect_model
 from prior_engine.encoders import Texts
-from prior_engine.errors import RequestError
+from prior_engine.errors import RequestError, UnsupportedError
 from prior_engine.memory import Components, explained_memory, repeatable
 from prior_engine.noise import generator_for
 from prior_engine.pipelines import rules
 from prior_engine.request import Conditioning, Identity, embedding_recipe
 from prior_engine.resume import VariantResult
-from prior_engine.schedule import History, Schedule, Tail, check_start_step, check_told, count_steps
+from prior_engine.schedule import History, Schedule, Tail, check_start_step, check_told, count_steps, line_refusal
 from prior_engine.snapshot import Snapshot
 from prior_engine.solver import build_scheduler, expert_spans, grid_of
 from prior_engine.walk import Cancel, OnStep, Walk, prepare, walk
@@ -178,7 +178,10 @@ class Engine:
         identity = identity.fitted(self.info)
         told = self._padded(conditionings, batch_size or len(conditionings))
         if line is not None:
-            snapshot, history = resuming.on_the_line(snapshot, line, self.info), "fresh"
+            refused = line_refusal(self.info, schedule)
+            if refused is not None:
+                raise UnsupportedError(refused)
+            snapshot, history = resuming.on_the_line(snapshot, line), "fresh"
         resuming.check_history(snapshot, tail, history)
         check_cache(cache, self.info.family, told[0].guidance, tail=tail, keeps=bool(keep))
         plan = self._plan(identity, told, schedule, snapshot)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prior_engine.config import ModelInfo
-from prior_engine.errors import PinMismatchError, RequestError, UnsupportedError
+from prior_engine.errors import PinMismatchError, RequestError
 from prior_engine.request import Conditioning, Identity
-from prior_engine.schedule import TWO_EVALUATIONS, History, Schedule, Tail, check_start_step, tail_grid
+from prior_engine.schedule import History, Schedule, Tail, check_start_step, tail_grid
 from prior_engine.snapshot import Snapshot
 
 
@@ -79,20 +79,11 @@ def _plain(value: Any) -> Any:
     return value if plain else repr(value)
 
 
-def on_the_line(final: Snapshot, step: int, info: ModelInfo) -> Snapshot:
+def on_the_line(final: Snapshot, step: int) -> Snapshot:
     """The place on the straight line from a prior's last latents to its first noise that is as noisy as after `step`.
 
     Its latents are still the prior's last ones: the walk adds the noise, since only the pipeline knows how it is drawn.
     """
-    solver = final.pins.get("schedule.scheduler")
-    if not info.is_flow or not final.sigmas or solver == TWO_EVALUATIONS:
-        raise UnsupportedError(
-            f"a straight-line start needs a flow model and one evaluation a step; this prior was walked by {solver}"
-        )
-    if info.family.trims_strength:
-        raise UnsupportedError(
-            f"the family {info.family.name!r} does not start from pure noise, so there is no straight line to it"
-        )
     if not final.is_final:
         raise RequestError(
             f"a straight-line start needs the prior's last snapshot (step {final.steps - 1}), this is step {final.step}"

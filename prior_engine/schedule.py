@@ -143,6 +143,18 @@ def count_steps(schedule: Schedule, info: ModelInfo) -> int:
     return 2 * count - 1 if (schedule.scheduler or info.scheduler_class) == TWO_EVALUATIONS else count
 
 
+def line_refusal(info: ModelInfo, schedule: Schedule) -> str | None:
+    """Why runs of this schedule cannot start on the straight line between a prior's end and its first noise, if so."""
+    solver = schedule.scheduler or info.scheduler_class
+    if not info.is_flow:
+        return f"a straight-line start needs a flow model, and {info.family.name!r} here is none"
+    if info.family.trims_strength:
+        return f"the family {info.family.name!r} does not start from pure noise, so there is no straight line to it"
+    if solver == TWO_EVALUATIONS:
+        return f"a straight-line start needs a solver of one evaluation a step, and {solver} has two"
+    return None
+
+
 def check_told(info: ModelInfo, told: Conditioning, schedule: Schedule) -> None:
     """Refuse what this model cannot be told."""
     if told.guidance_2 is not None and info.boundary_ratio is None:

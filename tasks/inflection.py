@@ -18,6 +18,7 @@ from tasks.encode import embeddings_for
 from tasks.errors import InterruptedBatchError
 from tasks.likeness import Likeness
 from tasks.runtime import Runtime, runtime_for
+from tasks.ways import Start
 from tasks.work import BatchContext, PriorWork, VariantWork
 
 if TYPE_CHECKING:
@@ -33,13 +34,15 @@ class Setting:
     steps: int
     start_step: int | None = None
     tail: str | int = "exact"
+    start: Start = "snapshot"
 
     @property
     def name(self) -> str:
         """How people and records call it."""
         if self.start_step is None:
             return f"scratch {self.steps}"
-        return f"k{self.start_step} exact" if self.tail == "exact" else f"k{self.start_step} in {self.steps}"
+        way = "" if self.start == "snapshot" else " line"
+        return f"k{self.start_step}{way} " + ("exact" if self.tail == "exact" else f"in {self.steps}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +77,24 @@ class PairWork:
         return self.variant.label.rpartition(" k")[0]
 
 
-def settings_to_try(total: int, start_steps: Sequence[int] | None, tails: Sequence[str | int]) -> tuple[Setting, ...]:
-    """All start steps with all tails that save steps, then their controls from scratch."""
+def settings_to_try(
+    total: int,
+    start_steps: Sequence[int] | None,
+    tails: Sequence[str | int],
+    starts: Sequence[Start] = ("snapshot",),
+) -> tuple[Setting, ...]:
+    """All start steps with all tails that save steps, then their controls from scratch.
+
+    A straight line has no steps of its own that are left, so it is tried with re-spaced tails only.
+    """
     found = []
-    for start in start_steps if start_steps is not None else range(total - 1):
-        left = total - 1 - start
+    for step in start_steps if start_steps is not None else range(total - 1):
+        left = total - 1 - step
         found += [
-            Setting(start_step=start, tail=tail, steps=left if tail == "exact" else int(tail))
+            Setting(start_step=step, tail=tail, start=start, steps=left if tail == "exact" else int(tail))
+            for start in starts
             for tail in tails
-            if tail == "exact" or int(tail) < left
+            if (tail == "exact" and start == "snapshot") or (tail != "exact" and int(tail) < left)
         ]
     return (*found, *(Setting(steps=steps) for steps in sorted({setting.steps for setting in found})))
 
@@ -158,11 +170,12 @@ class _Study:
             yield (
                 setting,
                 self.lease.engine.resume(
-                    snapshots[setting.start_step],
+                    snapshots[setting.start_step if setting.start == "snapshot" else max(snapshots)],
                     prior.identity,
                     self.work.variant.conditioning,
                     prior.schedule,
                     tail="exact" if setting.tail == "exact" else setting.steps,
+                    line=setting.start_step if setting.start == "line" else None,
                     **self._more(setting.name),
                 ),
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prior_store import recipe_key
 from prior_store.errors import KeyNotFoundError
+from tasks.ways import Start
 
 if TYPE_CHECKING:
     from prior_store import Store
@@ -28,6 +29,7 @@ class Advice:
     start_steps: tuple[int, int] | None
     pays: bool
     why: str
+    start: Start = "snapshot"
 
 
 def guidance_of(settings: Settings) -> float:

@@ -43,8 +43,9 @@ def _plot(record: Mapping[str, Any], name: str, title: str, note: str) -> dict[s
 
     exact = [line for line in lines if line["start_step"] is not None and line["tail"] == "exact"]
     advice = record["advice"]
-    best = [line for line in lines if line["start_step"] == advice["start_step"] and line["tail"] == advice["tail"]]
+    best = [line for line in lines if all(line[name] == advice[name] for name in ("start_step", "tail", "start"))]
     respaced = [line for line in lines if line["start_step"] is not None and line["tail"] != "exact"]
+    straight = [line for line in respaced if line["start"] == "line"]
     return {
         "title": title,
         "note": note,
@@ -55,7 +56,8 @@ def _plot(record: Mapping[str, Any], name: str, title: str, note: str) -> dict[s
         "floor": _HEIGHT - _BOTTOM,
         "scratch": dots([line for line in lines if line["start_step"] is None]),
         "exact": dots(exact),
-        "respaced": dots(respaced),
+        "respaced": dots([line for line in respaced if line["start"] == "snapshot"]),
+        "straight": dots(straight),
         "best": dots(best if advice["start_step"] is not None else []),
         "ticks_x": [(place(steps, 0)[0], steps) for steps in range(1, most + 1)],
         "ticks_y": [(place(1, value)[1], f"{value:g}") for value in (0, 0.5, 1.0)],

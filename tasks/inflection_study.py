@@ -15,6 +15,7 @@ import numpy as np
 from tasks.inflection import Setting
 from tasks.inflection_answer import Advice
 from tasks.likeness import FOLLOWS
+from tasks.ways import Start
 
 # A pair whose prompt changes less than this share of what there is to see tells nothing about following.
 LEAST_CHANGE = 0.002
@@ -39,6 +40,7 @@ class Line:
     steps: int
     start_step: int | None
     tail: str | int
+    start: Start
     sigma: float | None
     follows: float
     follows_hw: float
@@ -114,6 +116,7 @@ class _Table:
             steps=setting.steps,
             start_step=setting.start_step,
             tail=setting.tail,
+            start=setting.start,
             sigma=None if setting.start_step is None else sigmas[str(setting.start_step)],
             follows=float(whole["follows"][at]),
             follows_hw=half["follows"],
@@ -160,7 +163,8 @@ def _advice(table: _Table, settings: Sequence[Setting], bar: Bar) -> Advice:
     near = [
         one
         for one in found
-        if one.steps == setting.steps and abs((one.start_step or 0) - (setting.start_step or 0)) <= 1
+        if (one.steps, one.start) == (setting.steps, setting.start)
+        and abs((one.start_step or 0) - (setting.start_step or 0)) <= 1
     ]
     starts = sorted(one.start_step for one in found if one.start_step is not None)
     low, high = starts[int(0.025 * len(starts))], starts[int(0.975 * (len(starts) - 1))]
@@ -168,6 +172,7 @@ def _advice(table: _Table, settings: Sequence[Setting], bar: Bar) -> Advice:
     return Advice(
         start_step=setting.start_step,
         tail=setting.tail,
+        start=setting.start,
         steps=setting.steps,
         certainty=len(near) / len(draws),
         start_steps=(low, high),
@@ -195,14 +200,16 @@ def _against_scratch(table: _Table, settings: Sequence[Setting], best: int) -> t
 def _inflections(means: Mapping[str, Any], settings: Sequence[Setting], bar: Bar) -> dict[str, int | None]:
     """By tail: the latest start step at which variants still follow, all earlier ones of that tail included."""
     found: dict[str, int | None] = {}
-    for tail in dict.fromkeys(str(setting.tail) for setting in settings if setting.start_step is not None):
-        found[tail] = None
+    ways = [(setting.start, str(setting.tail)) for setting in settings if setting.start_step is not None]
+    for start, tail in dict.fromkeys(ways):
+        name = tail if start == "snapshot" else f"{start} {tail}"
+        found[name] = None
         for at, setting in enumerate(settings):
-            if setting.start_step is None or str(setting.tail) != tail:
+            if setting.start_step is None or (setting.start, str(setting.tail)) != (start, tail):
                 continue
             if means["follows"][at] < bar.follow:
                 break
-            found[tail] = setting.start_step
+            found[name] = setting.start_step
     return found
 
 

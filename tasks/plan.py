@@ -15,15 +15,16 @@ from prior_engine.config import ModelInfo, inspect_model
 from prior_engine.errors import EngineError
 from prior_engine.prompt_length import PromptLength
 from prior_engine.request import Conditioning, Identity, Lora, Picture
-from prior_engine.schedule import check_told, count_steps
+from prior_engine.schedule import check_told, count_steps, line_refusal
 from prior_store import recipe_key
 from tasks.devices import spec_for
 from tasks.errors import PlanError
-from tasks.inflection_answer import guidance_of, measured_start, study_name
+from tasks.inflection_answer import Advice, guidance_of, measured_start, study_name
 from tasks.pictures import PictureError, open_picture, resolve_picture
 from tasks.recipes import cache_of, prior_recipe, schedule_of, variant_recipe
 from tasks.settings import Settings
 from tasks.sheet import Row, Sheet
+from tasks.ways import Way, default_way, way_of
 from tasks.work import PriorWork, VariantWork, walk_of
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Plan:
     full_steps: int
     model: Mapping[str, Any]
     schedule: Mapping[str, Any]
-    start_step: int
-    start_step_from: str
+    start: Way
+    start_from: str
     warnings: tuple[str, ...] = ()
     wanted_priors: frozenset[str] = frozenset()
     records_priors: bool = True
@@ -76,7 +77,7 @@ class _Planner:
     settings: Settings
     sheet: Sheet
     info: ModelInfo
-    measured: tuple[int, str | int] | None
+    measured: Advice | None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     priors: dict[str, PriorWork] = field(default_factory=dict)
@@ -92,7 +93,9 @@ class _Planner:
         self.model_recipe = self.info.describe()
         # Not num_inference_steps: a Heun walk evaluates twice a step, a trimmed one runs fewer.
         self.total = count_steps(self.schedule, self.info)
-        self.start_step, self.tail, self.start_step_from = self._default_start()
+        self.default, self.start_from = default_way(self.settings, self.total, self.measured)
+        if (refused := line_refusal(self.info, self.schedule)) is not None and self.default.start == "line":
+            self.problems.append(f"setting start: {refused}; set start=snapshot")
         self.lengths = PromptLength(self.info, self.settings.model.max_sequence_length)
         if self.lengths.unknown:
             self.notes.append(f"prompts may be cut off after {self.lengths.limit} tokens: {self.lengths.unknown}")
@@ -112,29 +115,6 @@ class _Planner:
             self.problems.append(
                 f"{place}: has {tokens} tokens and the text encoder takes {self.lengths.limit}, the rest would be cut off; shorten it"
             )
-
-    def _default_start(self) -> tuple[int, str | int, str]:
-        """The start step and tail of rows that name none, and where they come from."""
-        model, total = self.settings.model, self.total
-        if self.measured is not None:
-            step, tail, source = (
-                *self.measured,
-                "measured by `headstart inflection` for this model, schedule and guidance",
-            )
-        elif model.start_step is not None:
-            step, tail, source = model.start_step, model.tail or "exact", "the model's configuration"
-        else:
-            # Nothing is known of this model: leave three tenths of the walk, the share that the field reports.
-            step, tail, source = (
-                max(0, total - 1 - max(1, round(0.3 * total))),
-                "exact",
-                "a rule of thumb; measure it with `headstart inflection`",
-            )
-        if self.settings.start_step != "auto":
-            step, tail, source = int(self.settings.start_step), "exact", "the settings"
-        if self.settings.tail != "auto":
-            tail = self.settings.tail
-        return min(step, total - 2), tail, source
 
     def identity_of(self, row: Row) -> Identity | None:
         model = self.settings.model
@@ -222,15 +202,15 @@ class _Planner:
         parent = self.variants.get(row.parent) if row.parent else None
         if row.parent and parent is None:
             return  # the parent has a problem of its own, told already
-        start, tail, steps = self._walk(row, parent)
-        if start is None:
+        way = self._way(row, parent)
+        if way is None:
             return
         conditioning = self._conditioning(row)
         if conditioning is None:
             return
         kept = keeps.get(row.id, ())
         try:
-            check_cache(self.cache, self.info.family, conditioning.guidance, tail=walk_of(tail), keeps=bool(kept))
+            check_cache(self.cache, self.info.family, conditioning.guidance, tail=walk_of(way.tail), keeps=bool(kept))
         except EngineError as error:
             self.problems.append(f"{row.place}, setting accel.cache: {error}")
             return
@@ -239,8 +219,7 @@ class _Planner:
             self.settings,
             parent_key=parent_key,
             conditioning=conditioning,
-            start_step=start,
-            tail=tail,
+            way=way,
             keeps=kept,
             cache=self.cache,
             fps=self.settings.video.fps or self.settings.model.fps,
@@ -255,44 +234,38 @@ class _Planner:
             parent_key=parent_key,
             parent_row=row.parent,
             conditioning=conditioning,
-            start_step=start,
-            tail=tail,
+            way=way,
             # Where a step is not one evaluation, only the solver knows the noise between them.
-            sigma=self.schedule.sigma_after(start) if self.total == self.schedule.num_inference_steps else None,
-            steps=steps,
+            sigma=self.schedule.sigma_after(way.start_step)
+            if self.total == self.schedule.num_inference_steps
+            else None,
+            steps=self._steps_of(way),
             recipe=recipe,
             kept_steps=kept,
             cached=False,
             tags=tuple(dict.fromkeys((*self.settings.tags, *row.tags))),
         )
 
-    def _walk(self, row: Row, parent: VariantWork | None) -> tuple[int | None, str | int, int]:
-        start = self.start_step if row.start_step in {None, "auto"} else int(row.start_step or 0)
-        tail: str | int = self.tail if row.tail in {None, "auto"} else (row.tail or self.tail)
-        if row.start_step not in {None, "auto"} and row.tail is None and self.settings.tail == "auto":
-            tail = "exact"
-        last = self.total - 2
-        if start > last:
-            self.problems.append(
-                f"{row.place}, column start_step: {start} is past the last step to start from; give 0..{last}, the schedule has {self.total} steps"
-            )
-            return None, tail, 0
-        if parent is not None:
-            if parent.tail != "exact":
-                self.problems.append(
-                    f"{row.place}, column parent: {parent.row_id!r} walks a re-spaced tail, whose steps are not the prior's; give it tail=exact"
-                )
-                return None, tail, 0
-            if start <= parent.start_step:
-                self.problems.append(
-                    f"{row.place}, column start_step: {start} is not after {parent.start_step}, where the parent {parent.row_id!r} itself starts; give {parent.start_step + 1}..{last}"
-                )
-                return None, tail, 0
-        if tail == "exact":
-            return start, tail, self.total - 1 - start
-        respaced = replace(self.schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=int(tail))
-        steps = count_steps(respaced, self.info)
-        return start, tail, steps
+    def _way(self, row: Row, parent: VariantWork | None) -> Way | None:
+        """How the row is walked, or None, with the problem told."""
+        way, last = way_of(row, self.settings, self.default), self.total - 2
+        problem = None
+        if way.start_step > last:
+            problem = f"column start_step: {way.start_step} is past the last step to start from; give 0..{last}, the schedule has {self.total} steps"
+        elif parent is not None and parent.way.tail != "exact":
+            problem = f"column parent: {parent.row_id!r} walks a re-spaced tail, whose steps are not the prior's; give it tail=exact"
+        elif parent is not None and way.start_step <= parent.start_step:
+            problem = f"column start_step: {way.start_step} is not after {parent.start_step}, where the parent {parent.row_id!r} itself starts; give {parent.start_step + 1}..{last}"
+        if problem is not None:
+            self.problems.append(f"{row.place}, {problem}")
+            return None
+        return way
+
+    def _steps_of(self, way: Way) -> int:
+        if way.tail == "exact":
+            return self.total - 1 - way.start_step
+        respaced = replace(self.schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=int(way.tail))
+        return count_steps(respaced, self.info)
 
     def _conditioning(self, row: Row) -> Conditioning | None:
         settings, model = self.settings, self.settings.model
@@ -340,13 +313,9 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
     return _with_cached(planner, store)
 
 
-def _measured(settings: Settings, info: ModelInfo, store: Store) -> tuple[int, str | int] | None:
+def _measured(settings: Settings, info: ModelInfo, store: Store) -> Advice | None:
     """What `headstart inflection` found and kept in this store."""
-    name = study_name(info.describe(), schedule_of(settings).describe(), guidance_of(settings))
-    advice = measured_start(store, name)
-    if advice is None or advice.start_step is None or advice.tail is None:
-        return None
-    return advice.start_step, advice.tail
+    return measured_start(store, study_name(info.describe(), schedule_of(settings).describe(), guidance_of(settings)))
 
 
 def _parents_first(rows: Sequence[Row]) -> list[Row]:
@@ -366,8 +335,9 @@ def _kept_for_children(rows: Sequence[Row], planner: _Planner) -> dict[str, tupl
     keeps: dict[str, set[int]] = {}
     for row in rows:
         if row.parent is not None:
-            start = planner.start_step if row.start_step in {None, "auto"} else int(row.start_step or 0)
-            keeps.setdefault(row.parent, set()).add(start)
+            way = way_of(row, planner.settings, planner.default)
+            if way.start == "snapshot":
+                keeps.setdefault(row.parent, set()).add(way.start_step)
     return {row_id: tuple(sorted(steps)) for row_id, steps in keeps.items()}
 
 
@@ -376,7 +346,7 @@ def _with_cached(planner: _Planner, store: Store) -> Plan:
     done = {key for key, row in known.items() if row["status"] == "done"}
     needed: dict[str, set[int]] = {}
     for variant in planner.variants.values():
-        if variant.parent_kind == "priors":
+        if variant.parent_kind == "priors" and variant.way.start == "snapshot":
             needed.setdefault(variant.parent_key, set()).add(variant.start_step)
     return Plan(
         sheet_name=planner.sheet.name,
@@ -388,7 +358,7 @@ def _with_cached(planner: _Planner, store: Store) -> Plan:
         full_steps=planner.total,
         model=planner.model_recipe,
         schedule=planner.schedule_recipe,
-        start_step=planner.start_step,
-        start_step_from=planner.start_step_from,
+        start=planner.default,
+        start_from=planner.start_from,
         warnings=tuple(dict.fromkeys(planner.notes)),
     )

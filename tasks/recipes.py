@@ -13,6 +13,7 @@ from prior_engine.config import ModelSpec
 from prior_engine.request import Conditioning, Identity
 from prior_engine.schedule import Schedule
 from tasks.settings import Settings
+from tasks.ways import Way
 
 PRIOR_VERSION = 1
 VARIANT_VERSION = 1
@@ -77,8 +78,7 @@ def variant_recipe(
     *,
     parent_key: str,
     conditioning: Conditioning,
-    start_step: int,
-    tail: str | int,
+    way: Way,
     keeps: tuple[int, ...],
     cache: Cache | None,
     fps: int,
@@ -88,8 +88,8 @@ def variant_recipe(
         "kind": "variant",
         "version": VARIANT_VERSION,
         "parent": parent_key,
-        "start_step": start_step,
-        "tail": tail,
+        "start_step": way.start_step,
+        "tail": way.tail,
         "history": settings.history,
         "conditioning": conditioning.describe(),
         "video": {
@@ -99,6 +99,8 @@ def variant_recipe(
         },
     }
     # What is left out at its default keeps older keys valid when a choice is added.
+    if way.start != "snapshot":
+        recipe["start"] = way.start
     if cache is not None:
         recipe["cache"] = cache.describe()
     if settings.guard.enabled and settings.guard.retry_earlier:

@@ -62,7 +62,9 @@ def manifest_row(
             # As the snapshot has it; the plan knows it beforehand only for grids that need no diffusers.
             "sigma": work.sigma if sigma is None else sigma,
         }
-        extra["tail"] = work.tail
+        extra["tail"] = work.way.tail
+        if work.way.start != "snapshot":
+            extra["start"] = work.way.start
         if look is not None:
             extra["guard"] = look.as_plain()
     row["extra"] = extra

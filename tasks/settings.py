@@ -37,6 +37,7 @@ class ModelSettings(_Group):
     tail: Literal["exact"] | Annotated[int, Field(ge=1)] | None = Field(
         None, description="measured best tail; what `auto` means"
     )
+    start: Literal["snapshot", "line"] = Field("snapshot", description="measured best way to start; what `auto` means")
 
 
 class ScheduleSettings(_Group):
@@ -176,6 +177,9 @@ class InflectionSettings(_Group):
     tails: tuple[Literal["exact"] | Annotated[int, Field(ge=1)], ...] = Field(
         ("exact", 1, 2, 3), min_length=1, description="tails to try at each"
     )
+    starts: tuple[Literal["snapshot", "line"], ...] = Field(
+        ("snapshot", "line"), min_length=1, description="ways to start; `line` is tried with re-spaced tails"
+    )
     follow: float = Field(
         0.9,
         gt=0,
@@ -220,6 +224,10 @@ class Settings(_Group):
     )
     tail: Literal["auto", "exact"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="`exact`, or so many re-spaced steps"
+    )
+    start: Literal["auto", "snapshot", "line"] = Field(
+        "auto",
+        description="`snapshot` = the prior's own state after that step; `line` = as noisy a place on the straight line between its last latents and its first noise",
     )
     history: Literal["keep", "fresh"] = Field(
         "keep", description="multistep solvers: keep the prior's history or start fresh"

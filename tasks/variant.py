@@ -166,6 +166,7 @@ class _Chunk:
             pins=pins,
             tail=work.walk,
             history=self.context.settings.history,
+            line=start if work.way.start == "line" else None,
             cache=cache_of(self.context.settings),
             keep=work.kept_steps,
             cancel=runtime.stop.is_set,
@@ -186,7 +187,7 @@ class _Chunk:
             result=result, start=work.start_step, steps_run=result.steps_run, seconds=result.seconds, look=seen
         )
         start = earlier(seen, guard)
-        if start is None or step_file(start) not in self._commit(work).files:
+        if start is None or (work.way.start == "snapshot" and step_file(start) not in self._commit(work).files):
             return made
         again = walk(work, start)
         return _Made(
@@ -201,9 +202,9 @@ class _Chunk:
         """Where the parent's own walk ended, in latents."""
         if work.parent_key not in self._homes:
             commit = self._commit(work)
-            last = max((file for file in commit.files if file.startswith("step_")), default="")
-            file = last if work.parent_kind == "priors" else "latents.safetensors"
-            self._homes = {work.parent_key: self.runtime.store.read_tensors(commit, file)[0]["latents"]}
+            self._homes = {
+                work.parent_key: self.runtime.store.read_tensors(commit, _last_file(work, commit))[0]["latents"]
+            }
         return self._homes[work.parent_key]
 
     def _commit(self, work: VariantWork) -> Commit:
@@ -219,10 +220,11 @@ class _Chunk:
         """The snapshot to start from, read once for all variants of this chunk that share it."""
         from prior_engine import Snapshot
 
-        name = (work.parent_key, start)
+        on_line = work.way.start == "line"
+        name = (work.parent_key, -1 if on_line else start)
         if name not in self._snapshots:
             commit = self._commit(work)
-            file = step_file(start)
+            file = _last_file(work, commit) if on_line else step_file(start)
             if file not in commit.files:
                 kept = sorted(int(kept_file[5:9]) for kept_file in commit.files if kept_file.startswith("step_"))
                 raise PlanError(
@@ -286,3 +288,10 @@ class _Chunk:
             )
             self._rows.append(commit.row)
         return result
+
+
+def _last_file(work: VariantWork, commit: Commit) -> str:
+    """The file of where the parent's own walk ended."""
+    if work.parent_kind == "variants":
+        return "latents.safetensors"
+    return max((file for file in commit.files if file.startswith("step_")), default="")

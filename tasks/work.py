@@ -9,6 +9,7 @@ from typing import Any
 from prior_engine.request import Conditioning, Identity
 from prior_engine.schedule import Schedule, Tail
 from tasks.settings import Settings
+from tasks.ways import Way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,7 @@ class VariantWork:
     parent_key: str
     parent_row: str | None
     conditioning: Conditioning
-    start_step: int
-    tail: str | int
+    way: Way
     sigma: float | None
     steps: int
     recipe: Mapping[str, Any]
@@ -50,15 +50,23 @@ class VariantWork:
     tags: tuple[str, ...] = ()
 
     @property
+    def start_step(self) -> int:
+        """The step of the parent after which it starts."""
+        return self.way.start_step
+
+    @property
     def walk(self) -> Tail:
         """The tail as the engine takes it."""
-        return walk_of(self.tail)
+        return walk_of(self.way.tail)
 
     @property
     def label(self) -> str:
         """How people call this row: `fox/turns-left k6`."""
         short = self.row_id.removeprefix(f"{self.name}-")
-        return f"{self.name}/{short} k{self.start_step}" + ("" if self.tail == "exact" else f" in {self.steps}")
+        way = "" if self.way.start == "snapshot" else " line"
+        return f"{self.name}/{short} k{self.start_step}{way}" + (
+            "" if self.way.tail == "exact" else f" in {self.steps}"
+        )
 
 
 def walk_of(tail: str | int) -> Tail:

@@ -68,7 +68,7 @@ def test_what_cannot_start_on_it_is_refused(engine):
     with pytest.raises(StartStepError, match=r"start step 5 is outside 0\.\.4"):
         one.resume(prior[-1], *asked, WAN, line=5)
     heun = Schedule(scheduler="FlowMatchHeunDiscreteScheduler", num_inference_steps=4)
-    with pytest.raises(UnsupportedError, match="one evaluation a step; this prior was walked by FlowMatchHeun"):
+    with pytest.raises(UnsupportedError, match="needs a solver of one evaluation a step, and FlowMatchHeun"):
         one.resume(recorded(one, "wan-t2v", heun)[-1], *asked, heun, line=2)
     video = engine("wan-v2v")
     last = recorded(video, "wan-v2v", own_schedule("wan-v2v"))[-1]

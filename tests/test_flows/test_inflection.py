@@ -21,9 +21,12 @@ def test_a_study_is_measured_once_and_its_answer_is_used(bench):
     first = bench.run("inflection", *FEW, *bar, "--json")
     assert first.returncode == 0, first.stderr
     record = json.loads(first.stdout)
-    # k = 0..2 exact, and in one step where more are left; each number of steps from scratch.
+    # k = 0..2 exact, and in one step where more are left, from the snapshot and from the line; their controls.
     names = [line["name"] for line in record["lines"]]
-    assert names == ["k0 exact", "k0 in 1", "k1 exact", "k1 in 1", "k2 exact", "scratch 1", "scratch 2", "scratch 3"]
+    assert names == [
+        "k0 exact", "k0 in 1", "k0 line in 1", "k1 exact", "k1 in 1", "k1 line in 1", "k2 exact",
+        "scratch 1", "scratch 2", "scratch 3",
+    ]  # fmt: skip
     assert {pair["identity"] for pair in record["pairs"]} == {"star", "heart"}
 
     again = bench.run("inflection", *FEW, *bar)
@@ -35,8 +38,9 @@ def test_a_study_is_measured_once_and_its_answer_is_used(bench):
     # What the weights say may change with them; that it is used may not.
     advice = {
         "start_step": 1,
-        "tail": "exact",
-        "steps": 2,
+        "tail": 1,
+        "start": "line",
+        "steps": 1,
         "certainty": 1.0,
         "start_steps": [1, 1],
         "pays": True,
@@ -44,7 +48,8 @@ def test_a_study_is_measured_once_and_its_answer_is_used(bench):
     }
     (study / "inflection.json").write_text(json.dumps(record | {"advice": advice}))
     planned = json.loads(bench.run("plan", "--json").stdout)
-    assert planned["start_step"] == 1
+    assert (planned["start_step"], planned["start"]) == (1, "line")
+    assert {row["label"].partition(" ")[2] for row in planned["rows"]} == {"k1 line in 1"}
     assert "measured by `headstart inflection`" in planned["start_step_from"]
     # Another guidance is another study.
     other = json.loads(bench.run("plan", "guidance=2", "--json").stdout)
@@ -93,6 +98,9 @@ def test_what_cannot_be_studied_is_said_before_anything_runs(bench):
     late = bench.run("inflection", "inflection.start_steps=[1,3]", "server=none")
     assert late.returncode == 2
     assert "inflection.start_steps has [3], past the last step to start from; give 0..2" in late.stderr
+    nothing = bench.run("inflection", "inflection.starts=[line]", "inflection.tails=[exact]", "server=none")
+    assert nothing.returncode == 2
+    assert "leave nothing to try" in nothing.stderr
     none = bench.run("inflection", "inflection.tails=[]", "server=none")
     assert none.returncode == 2
     assert "inflection.tails" in none.stderr

@@ -1,5 +1,7 @@
 """What can be set is used, or refused: nothing is accepted and quietly ignored."""
 
+import json
+
 import pytest
 
 import flows
@@ -47,6 +49,22 @@ def test_history_changes_a_multistep_variant_under_a_key_of_its_own(told):
         told("schedule=unipc", "schedule.num_inference_steps=4", "start_step=1", "tail=exact", "history=fresh")
     )
     assert kept != fresh
+
+
+def test_a_straight_line_is_another_variant_and_needs_no_snapshot_but_the_last(told):
+    plain_rows, plain = made(told("start_step=1", "tail=2"))
+    rows, line = made(told("prior.keep=[3]", "start_step=1", "tail=2", "start=line"))
+    assert rows[0]["parent_key"] == plain_rows[0]["parent_key"]
+    assert rows[0]["key"] != plain_rows[0]["key"]
+    assert (plain != line, rows[0]["sigma"], rows[0]["steps_run"]) == (True, plain_rows[0]["sigma"], 2)
+    assert json.loads(rows[0]["extra"])["start"] == "line"
+    assert "start" not in json.loads(plain_rows[0]["extra"])
+
+
+def test_a_prior_that_keeps_its_end_alone_serves_the_line(told):
+    rows, _ = made(told("prior.keep=[3]", "start_step=1", "tail=2", "start=line"))
+    store = Store.open(told()[-1].removeprefix("store="))
+    assert sorted(store.commit_of("priors", rows[0]["parent_key"]).steps) == [3]
 
 
 def test_steps_are_counted_as_the_solver_walks_them(told):
@@ -109,6 +127,11 @@ PARENTS = "id,identity,prompt,base_prompt,parent,start_step\na,fox,runs,a fox,,0
             ["accel.cache=mag", "accel.cache_options.mag_ratios=[1,1,1,1]", "tail=2"],
             None,
             r"the ratios of the cache 'mag' belong to the prior's own steps",
+        ),
+        (
+            ["schedule.scheduler=FlowMatchHeunDiscreteScheduler", "start=line"],
+            None,
+            r"setting start: a straight-line start needs a solver of one evaluation a step, .*; set start=snapshot",
         ),
         (["schedule.denoising_strength=0.5"], None, r"1 problem .*\n  setting schedule: denoising_strength=0\.5 needs"),
     ],

@@ -93,6 +93,20 @@ def test_doubt_shows():
     assert record["advice"]["certainty"] < 1
 
 
+def test_the_straight_line_is_tried_with_tails_of_its_own_and_can_win():
+    settings = settings_to_try(TOTAL, (1, 2), ("exact", 2), ("snapshot", "line"))
+    assert [setting.name for setting in settings if setting.start_step is not None] == [
+        "k1 exact", "k1 in 2", "k1 line in 2", "k2 exact", "k2 in 2", "k2 line in 2",
+    ]  # fmt: skip
+    pairs, _ = pairs_that_follow_until(3)
+    found = pairs[0]["settings"]
+    for name in ("k1 line in 2", "k2 line in 2"):
+        found[name] = found["k2 in 2"] | {"first": 0.99, "layout": 0.99}
+    record = concluded(pairs, settings, BAR)
+    assert (record["advice"]["steps"], record["advice"]["start"]) == (2, "line")
+    assert record["inflections"]["line 2"] == 2
+
+
 def test_every_number_of_steps_has_its_control():
     settings = settings_to_try(10, (3, 6), ("exact", 1, 3, 5))
     assert [setting.name for setting in settings if setting.start_step is not None] == [

@@ -1,8 +1,8 @@
 """Do measures that know nothing of the world agree with the judge that does? `python -m benchmarks.fidelity_agreement`
 
-1. The inflection: for guidance 4 and 1 on both grids, the latest start step whose variants still follow, by `tasks.likeness`
-   (share of pairs nearer to the full run than to the prior, at least .9) and by the judge (share that follows, at least .9
-   of the full run's). 2. The guard: what share it marks of variants that are well, stuck, or told of another identity.
+1. The inflection: for guidance 4 and 1 on both grids, the latest start step whose variants still follow, by what
+   `headstart inflection` measures (share of pairs in which the model sees the variant's prompt, at least .9) and by the judge
+   (share that follows, at least .9 of the full run's). 2. The guard: what share it marks of variants that are well, stuck, or told of another identity.
 """
 
 from __future__ import annotations
@@ -40,19 +40,31 @@ def compare(kind: str, guidance: float, grid_name: str, count: int) -> dict[str,
     before, after = ([p.asked(before=which) for p in pairs] for which in (True, False))
     more = {"guidance": guidance, "condition": condition}
     states = sampler.walk(noise, grid, before, **more)
-    prior = sampler.decode(states[-1])
-    full = sampler.decode(sampler.walk(noise, grid, after, **more)[-1])
+    whole = sampler.walk(noise, grid, after, **more)[-1]
+    prior, full = sampler.decode(states[-1]), sampler.decode(whole)
+    asked_at = min(grid[1:-1].tolist(), key=lambda sigma: abs(sigma - likeness.ASKED_AT_SIGMA))
+
+    def leaning(clean: torch.Tensor) -> list[float]:
+        """As `headstart inflection` asks: how much better the model guesses when it is told the variant's prompt."""
+        mixed, once = torch.lerp(clean, noise, asked_at), torch.tensor([asked_at, 0.0])
+        errors = [
+            (sampler.walk(mixed, once, told, guidance=1.0, condition=condition)[-1] - clean).square().flatten(1).mean(1)
+            for told in (before, after)
+        ]
+        return (errors[0] - errors[1]).tolist()
 
     def judged(frames: np.ndarray) -> float:
         verdicts = Judged.of(frames).verdicts
         return float(np.mean([v.aspect == p.after for v, p in zip(verdicts, pairs, strict=True)]))
 
+    at_prior, at_full = leaning(states[-1]), leaning(whole)
     telling = [i for i in range(count) if likeness.changed(prior[i], full[i]) >= 0.002]
     of_judge, of_likeness, far = [], [], []
     for k in range(STEPS - 1):
-        video = sampler.decode(sampler.walk(states[k], grid[k + 1 :], after, **more)[-1])
-        of_judge.append(judged(video))
-        far.append([likeness.followed(video[i], prior[i], full[i]) for i in telling])
+        made = sampler.walk(states[k], grid[k + 1 :], after, **more)[-1]
+        of_judge.append(judged(sampler.decode(made)))
+        leans = leaning(made)
+        far.append([likeness.between(leans[i], at_prior[i], at_full[i]) for i in telling])
         of_likeness.append(float(np.mean([one > likeness.FOLLOWS for one in far[-1]])))
     of_full = judged(full)
     found = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prior_engine.schedule import Schedule
+from prior_engine.schedule import Schedule, line_refusal
 from prior_store import recipe_key
 from tasks import likeness
 from tasks.devices import Lease
@@ -24,7 +24,7 @@ from tasks.work import BatchContext, PriorWork, VariantWork
 if TYPE_CHECKING:
     from prior_engine import Snapshot, VariantResult
 
-MEASURE_VERSION = 1
+MEASURE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +133,20 @@ class _Study:
         }
         full_s = time.perf_counter() - began
         last = snapshots[max(snapshots)]
-        prior, full = self._frames(last), self._frames(self._from_scratch(schedule, "full run").latents)
+        self.last = last
+        whole = self._from_scratch(schedule, "full run").latents
+        prior, full = self._frames(last), self._frames(whole)
+        asks = line_refusal(self.lease.engine.info, schedule) is None
+        ends = (self._leaning(last), self._leaning(whole)) if asks else (0.0, 0.0)
         found: dict[str, Any] = {}
         for setting, result in self._runs(snapshots):
             video = self._frames(result.latents)
             found[setting.name] = Likeness(
-                followed=likeness.followed(video, prior, full),
+                followed=(
+                    likeness.between(self._leaning(result.latents), *ends)
+                    if asks
+                    else likeness.on_the_way(video, prior, full)
+                ),
                 first=likeness.explained(video[:1], prior[:1]),
                 layout=likeness.layout(video, prior, full),
                 latents=likeness.agreement(_array(result.latents), _array(last)),
@@ -179,6 +187,29 @@ class _Study:
                     **self._more(setting.name),
                 ),
             )
+
+    def _leaning(self, made: Snapshot) -> float:
+        """How much better the model's guess at a video is when it is told the variant's prompt than the prior's.
+
+        Noise is laid over the video, and the model guesses in one step, without guidance, what is below: with the prompt
+        that fits what it sees, it guesses better. This asks about the prompt alone, however much else of the picture changed.
+        """
+        work, schedule = self.work, self.work.prior.schedule
+        sigmas = self.last.sigmas[1:-1]
+        asked_at = min(range(len(sigmas)), key=lambda step: abs(sigmas[step] - likeness.ASKED_AT_SIGMA))
+        errors = []
+        for told in (work.prior.conditioning, work.variant.conditioning):
+            guess = self.lease.engine.resume(
+                replace(self.last, latents=made.latents),
+                work.prior.identity,
+                replace(told, guidance=1.0, guidance_2=None),
+                schedule,
+                tail=1,
+                line=asked_at,
+                embeddings=self.embeddings,
+            )
+            errors.append(float(np.square(_array(guess.latents) - _array(made)).mean()))
+        return errors[0] - errors[1]
 
     def _from_scratch(self, schedule: Schedule, name: str) -> VariantResult:
         return self.lease.engine.scratch(

@@ -1,4 +1,5 @@
-"""How alike videos are, measured on pixels and latents alone, so that it means the same for every model.
+"""How alike videos are, measured on pixels, on latents and by what the model itself sees in them, so that it means the same
+for every model.
 
 Three videos that came from the same noise are compared: a prior, the full run of another prompt, and a variant that was
 told that prompt. What a number is worth shows beside its control, the same number of steps without a prior.
@@ -16,8 +17,10 @@ Video = NDArray[np.float32]
 # Blocks along the shorter side: coarse enough that a subject that moved half the way looks half-way, fine enough to see
 # its parts.
 BLOCKS = 8
-# Nearer to the full run of its own prompt than to the prior.
+# Nearer to the full run of its own prompt than to the prior: such a variant is said to follow.
 FOLLOWS = 0.5
+# Where the model is asked which prompt it sees: noisy enough that the prompt counts, clear enough that the video does.
+ASKED_AT_SIGMA = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +40,13 @@ class Likeness:
         return asdict(self)
 
 
-def followed(video: Video, prior: Video, full: Video) -> float:
-    """How far from the prior towards the full run of its own prompt: 0 is still the prior, 1 is all the way.
+def between(value: float, prior: float, full: float) -> float:
+    """Where a number stands between the prior's (0) and that of the full run of the variant's prompt (1)."""
+    return (value - prior) / (full - prior) if full != prior else 0.0
 
-    Past a half the video is nearer to that run than to the prior: it is then said to follow its prompt.
-    """
+
+def on_the_way(video: Video, prior: Video, full: Video) -> float:
+    """How far the pixels went from the prior's towards the full run's, in block means."""
     way = coarse(full) - coarse(prior)
     length = float((way * way).sum())
     return float(((coarse(video) - coarse(prior)) * way).sum()) / length if length else 0.0

@@ -184,7 +184,7 @@ class InflectionSettings(_Group):
         0.9,
         gt=0,
         le=1,
-        description="share of pairs that have to end nearer to the full run of their prompt than to the prior",
+        description="share of pairs in which the model has to see the row's prompt, as in a full run, rather than the prior's",
     )
     detail: float = Field(0.8, gt=0, le=1, description="share of a full run's fine detail that a variant has to have")
 

@@ -12,20 +12,26 @@ FULL[:, :, 24:] = 1 - FULL[:, :, 24:] * 0.5
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-def test_followed_is_the_share_of_the_way(share):
+def test_on_the_way_is_the_share_of_the_way(share):
     video = PRIOR + np.float32(share) * (FULL - PRIOR)
-    assert likeness.followed(video, PRIOR, FULL) == pytest.approx(share, abs=1e-5)
+    assert likeness.on_the_way(video, PRIOR, FULL) == pytest.approx(share, abs=1e-5)
+
+
+@pytest.mark.parametrize(("value", "place"), [(-0.2, 0.0), (0.3, 1.0), (0.05, 0.5), (0.55, 1.5)])
+def test_a_number_stands_between_that_of_the_prior_and_that_of_the_full_run(value, place):
+    assert likeness.between(value, -0.2, 0.3) == pytest.approx(place)
+    assert likeness.between(value, 0.1, 0.1) == 0
 
 
 def test_going_another_way_is_not_following():
     astray = PRIOR.copy()
     astray[:, :, :24] = 1
-    assert likeness.followed(astray, PRIOR, FULL) == pytest.approx(0, abs=1e-5)
+    assert likeness.on_the_way(astray, PRIOR, FULL) == pytest.approx(0, abs=1e-5)
 
 
 def test_a_prompt_that_changes_nothing_tells_nothing():
     assert likeness.changed(PRIOR, PRIOR) == 0
-    assert likeness.followed(FULL, PRIOR, PRIOR) == 0
+    assert likeness.on_the_way(FULL, PRIOR, PRIOR) == 0
     assert likeness.changed(PRIOR, FULL) > 0.5
 
 

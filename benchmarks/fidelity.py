@@ -33,14 +33,24 @@ def controls(study: Study, *, scratch: Sequence[int] = (3, 2), shifts: Sequence[
     grid = wan_grid(STEPS, SHIFT)
     study.record(grid)
     study.add("full run of B", study.from_noise(grid), steps=STEPS)
-    for steps in scratch:
+    from_scratch(study, scratch, shifts)
+
+
+def from_scratch(study: Study, counts: Sequence[int], shifts: Sequence[float]) -> None:
+    """Few steps without a prior, by several shifts."""
+    for steps in counts:
         # One step is one step, whatever the shift.
         for shift in shifts if steps > 1 else (SHIFT,):
             study.add(f"scratch, shift {shift:g}", study.from_noise(wan_grid(steps, shift)), steps=steps)
 
 
-def respaced(study: Study, starts: Sequence[int], counts: Sequence[int], *, steps: int = STEPS) -> None:
-    """Variants that walk the noise left after `k` in a few even steps; `steps` is the prior's own number."""
+def respaced(
+    study: Study, starts: Sequence[int], counts: Sequence[int], *, steps: int = STEPS, line: bool = False
+) -> None:
+    """Variants that walk the noise left after `k` in a few even steps; `steps` is the prior's own number.
+
+    They start from the snapshot, or (`line`) as noisy on the straight line.
+    """
     grid = wan_grid(steps, SHIFT)
     word = "" if steps == STEPS else f" of {steps} steps"
     for count in counts:
@@ -48,7 +58,9 @@ def respaced(study: Study, starts: Sequence[int], counts: Sequence[int], *, step
             at = (k + 1) * steps // STEPS - 1
             sigma = float(grid[at + 1])
             tail = respaced_tail(sigma, count, SHIFT)
-            study.add(f"prior{word} k={at} (sigma {sigma:.3f}), re-spaced", study.from_prior(at, tail), steps=count)
+            made = study.from_line(sigma, tail) if line else study.from_prior(at, tail)
+            how = "straight line" if line else "re-spaced"
+            study.add(f"prior{word} k={at} (sigma {sigma:.3f}), {how}", made, steps=count)
 
 
 def exact(study: Study, starts: Sequence[int], grid: torch.Tensor, word: str = "prior") -> None:
@@ -59,11 +71,15 @@ def exact(study: Study, starts: Sequence[int], grid: torch.Tensor, word: str = "
 
 def rest(study: Study) -> None:
     """Priors at rest, as sheets record them by their base prompt: the main table."""
-    controls(study, scratch=(1, 2, 3, 4, 5))
+    controls(study)
+    from_scratch(study, (1, 4, 5), (3.0, 5.0, 8.0))
     other = study.sampler.noise([noise_seed("other", p.seed) for p in study.pairs])
     study.add("full run of B, other noise", study.walk(other, wan_grid(STEPS, SHIFT)), steps=STEPS)
     exact(study, range(2, 9), wan_grid(STEPS, SHIFT))
-    respaced(study, (1, 2, 3, 4, 5, 6), (3, 2, 1))
+    respaced(study, (2, 3, 4, 5, 6), (3, 2))
+    respaced(study, (4, 5), (1,))
+    respaced(study, (3, 4, 5, 6), (3, 2), line=True)
+    respaced(study, (4, 5), (1,), line=True)
 
 
 def moving(study: Study) -> None:
@@ -71,16 +87,19 @@ def moving(study: Study) -> None:
     controls(study, shifts=(3.0, 5.0, 8.0))
     exact(study, (3, 4, 5, 6), wan_grid(STEPS, SHIFT))
     respaced(study, (2, 3, 4, 5), (3, 2))
+    respaced(study, (2, 3, 4), (3, 2), line=True)
 
 
 def longer(study: Study) -> None:
     """Full runs of more steps, and variants of priors that had more steps."""
+    from_scratch(study, (3, 2), (3.0, 8.0))
     for steps in (20, 30, 50):
         grid = wan_grid(steps, SHIFT)
         study.record(grid)
         study.add("full run of B", study.from_noise(grid), steps=steps)
         if steps > 20:
-            respaced(study, (3, 4, 5), (3, 2), steps=steps)
+            respaced(study, (4, 5), (3, 2), steps=steps)
+            respaced(study, (4, 5), (3, 2), steps=steps, line=True)
 
 
 def plain_guidance(study: Study) -> None:
@@ -88,6 +107,7 @@ def plain_guidance(study: Study) -> None:
     controls(study, scratch=(3,), shifts=(1.0, 3.0, 5.0))
     exact(study, (2, 3, 4, 5, 6, 7), wan_grid(STEPS, SHIFT))
     respaced(study, (2, 3, 4, 5), (3,))
+    respaced(study, (2, 3, 4, 5), (3,), line=True)
 
 
 def own_grid(study: Study) -> None:
@@ -100,41 +120,48 @@ def own_grid(study: Study) -> None:
     for k in (3, 4, 5):
         tail = respaced_tail(float(grid[k + 1]), 3, SHIFT)
         study.add(f"prior k={k} (sigma {float(grid[k + 1]):.3f}), re-spaced", study.from_prior(k, tail), steps=3)
+        line = study.from_line(float(grid[k + 1]), tail)
+        study.add(f"prior k={k} (sigma {float(grid[k + 1]):.3f}), straight line", line, steps=3)
 
 
 def unipc(study: Study) -> None:
     """Second-order UniPC throughout; tails start with a fresh history."""
     study.unipc = True
     controls(study, scratch=(3, 2), shifts=(3.0, 5.0))
-    respaced(study, (3, 4, 5), (3, 2))
+    respaced(study, (4, 5), (3, 2))
+    respaced(study, (4, 5), (3, 2), line=True)
 
 
 def swap(study: Study) -> None:
     """The prompt names another identity, at rest: `follows` stays still, `identity` is the one asked for."""
     controls(study, scratch=(3,), shifts=(5.0,))
     respaced(study, (1, 2, 3, 4, 5, 6), (3,))
+    respaced(study, (1, 2, 3, 4, 5), (3,), line=True)
 
 
 def options(study: Study) -> None:
     """What might win more at three, two and one step."""
     grid = wan_grid(STEPS, SHIFT)
     controls(study, scratch=(3, 2), shifts=(8.0,))
-    respaced(study, (4, 5), (3, 2, 1))
+    respaced(study, (4, 5), (3, 2))
     main = study.guidance
     for k, first, count in ((4, 6.0, 2), (5, 6.0, 3), (5, 8.0, 3), (5, 8.0, 2), (6, 8.0, 3), (6, 12.0, 3)):
         scales = [first] + [main] * (count - 1)
         made = study.from_prior(k, respaced_tail(float(grid[k + 1]), count, SHIFT), guidance=scales)
         study.add(f"prior k={k}, first step at guidance {first:g}", made, steps=count)
     for k in (4, 5):
-        for shift in (1.0, 2.0, 9.0):
+        for shift in (2.0, 9.0):
             for count in (3, 2):
                 made = study.from_prior(k, respaced_tail(float(grid[k + 1]), count, shift))
                 study.add(f"prior k={k}, tail re-spaced by shift {shift:g}", made, steps=count)
-    for sigma in (0.833, 0.8, 0.769, 0.73):
-        start = torch.lerp(study.states[-1], study.noise, sigma)
-        for count in (3, 2, 1):
-            made = study.walk(start, respaced_tail(sigma, count, SHIFT))
-            study.add(f"straight-line start, sigma {sigma:g}", made, steps=count)
+    other = study.sampler.noise([noise_seed("other", p.seed) for p in study.pairs])
+    start = torch.lerp(study.states[-1], other, float(grid[5]))
+    made = study.walk(start, respaced_tail(float(grid[5]), 3, SHIFT))
+    study.add("straight line from k=4 to other noise", made, steps=3)
+    middle = torch.lerp(torch.lerp(study.states[-1], study.noise, float(grid[5])), study.states[4], 0.5)
+    for count in (3, 2):
+        made = study.walk(middle, respaced_tail(float(grid[5]), count, SHIFT))
+        study.add("half-way between snapshot k=4 and straight line", made, steps=count)
 
 
 # part: what it runs, guidance, whether priors are at rest.

@@ -51,9 +51,19 @@ def best_scratch(rows: Sequence[Row], steps: int) -> Row | None:
     )
 
 
-def best_prior(rows: Sequence[Row], steps: int, full: Row) -> Row | None:
+def of_prior(row: Row, steps: int = 10) -> bool:
+    """Whether the row started from a prior of so many steps."""
+    return row.name.startswith("prior k" if steps == 10 else f"prior of {steps} steps k")
+
+
+def on_line(row: Row) -> bool:
+    """Whether the row started on the straight line."""
+    return row.name.endswith("straight line")
+
+
+def best_prior(rows: Iterable[Row], steps: int, full: Row) -> Row | None:
     """Of the settings that follow at least .98 as often as the full run the one that looks most real; else what follows best."""
-    ours = [row for row in rows if row.name.startswith(("prior k", "straight-line")) and row.steps == steps]
+    ours = [row for row in rows if of_prior(row, full.steps) and row.steps == steps]
     good = [row for row in ours if row.follows >= 0.98 * full.follows and row.kept >= full.kept]
     follow = [row for row in ours if row.follows >= 0.98 * full.follows]
     return min(good or follow, key=lambda row: row.fd, default=None) or max(
@@ -61,15 +71,16 @@ def best_prior(rows: Sequence[Row], steps: int, full: Row) -> Row | None:
     )
 
 
-def verdict(kind: str, part: str, folder: Path = RESULTS) -> list[str]:
-    """Does a prior do at 3 and 2 steps what it is for? Every condition with its numbers."""
+def verdict(kind: str, part: str, prior_steps: int, folder: Path = RESULTS) -> list[str]:
+    """Does a prior do at 3 and 2 steps what it is for? Every condition with its numbers, by way of starting."""
     found = load(kind, part, folder)
     if found is None:
         return []
     rows, lines = found["rows"], []
-    full = full_of(rows)
-    for steps in (3, 2):
-        ours, scratch = best_prior(rows, steps, full), best_scratch(rows, steps)
+    full = full_of(rows, prior_steps)
+    for steps, line in ((3, False), (3, True), (2, False), (2, True)):
+        ours = best_prior((row for row in rows if on_line(row) == line), steps, full)
+        scratch = best_scratch(rows, steps)
         if ours is None or scratch is None:
             continue
         conditions = [
@@ -80,15 +91,49 @@ def verdict(kind: str, part: str, folder: Path = RESULTS) -> list[str]:
             (ours.follows >= scratch.follows - scratch.follows_hw, f"follows {ours.follows:.3f} against {scratch.follows:.3f} from scratch"),
         ]  # fmt: skip
         cells = " | ".join(f"{'yes' if holds else '**no**'}: {told}" for holds, told in conditions)
-        lines.append(f"| {NAMES[kind]} | {TITLES[part]} | {steps} | {ours.name} | {cells} |")
+        lines.append(f"| {NAMES[kind]} | {TITLES[part]} | {steps} of {prior_steps} | {ours.name} | {cells} |")
     return lines
 
 
 def verdict_table(folder: Path = RESULTS) -> str:
     """All verdicts."""
-    lines = [line for kind in NAMES for part in ("rest", "options", "moving") for line in verdict(kind, part, folder)]
+    asked = (("rest", 10), ("longer", 30), ("longer", 50), ("moving", 10))
+    lines = [line for kind in NAMES for part, steps in asked for line in verdict(kind, part, steps, folder)]
     head = "| | | steps | best setting | follows at least .98 of the full run | FD at most 1.3 times the full run's | keeps at least what the full run keeps | looks more real than scratch, beyond the intervals | follows no less than scratch |"
     return "\n".join([head, "|" + "---|" * 9, *lines])
+
+
+def admission(folder: Path = RESULTS) -> str:
+    """Is this world one in which a prior can matter at all? Much must be open, and few steps from scratch must show it."""
+    lines = []
+    for kind, least in (("t2v", 0.8), ("i2v", 0.2)):
+        found, longer = load(kind, "rest", folder), load(kind, "longer", folder)
+        if found is None:
+            continue
+        rows, opened = found["rows"], found["open_variance"]
+        full = full_of(rows)
+        scratch = [row for row in rows if row.name.startswith("scratch") and row.steps == 3]
+        shares = ", ".join(f"{row.detail / full.detail:.2f} ({row.name.partition(', ')[2]})" for row in scratch)
+        best = best_scratch(rows, 3)
+        most = max(row.detail for row in scratch) / full.detail
+        grows = [] if longer is None else [full_of(longer["rows"], steps).fd for steps in (20, 50)]
+        wanted = 0.5 if kind == "t2v" else 1.0
+        checks = [
+            (opened >= least, f"{opened:.2f} of the variance is left open by what is given (wanted: at least {least})"),
+            (
+                most <= wanted,
+                f"texture of 3 steps from scratch over a full run's: {shares} (wanted: {'at most a half' if kind == 't2v' else 'visibly less'})",
+            ),
+            (
+                best is not None and best.fd - best.fd_hw > full.fd + full.fd_hw,
+                f"3 steps from scratch at their best: FD {best.fd:.1f}, 10 steps: {full.fd:.1f}" if best else "",
+            ),
+        ]
+        if grows:
+            told = ", ".join(f"{fd:.1f}" for fd in (full.fd, *grows))
+            checks.append((grows[-1] < full.fd, f"FD of full runs of 10, 20 and 50 steps: {told} (wanted: falling)"))
+        lines += [f"| {NAMES[kind]} | {'yes' if holds else '**no**'} | {told} |" for holds, told in checks]
+    return "\n".join(["## Is the world hard enough?\n", "| | | |", "|---|---|---|", *lines, ""])
 
 
 def tables(folder: Path = RESULTS) -> str:
@@ -108,7 +153,7 @@ def tables(folder: Path = RESULTS) -> str:
                 f"FD of real clips among themselves {found['fd_floor']:.2f}.\n"
             )
             text += [HEAD, *(as_line(row).replace("nan ±nan", "-") for row in found["rows"]), ""]
-    return "\n".join([*text, agreement(folder)])
+    return "\n".join([*text, admission(folder), agreement(folder)])
 
 
 def agreement(folder: Path = RESULTS) -> str:
@@ -119,7 +164,7 @@ def agreement(folder: Path = RESULTS) -> str:
     found = [json.loads(path.read_text()) for path in paths]
     pairs = found[0]["guard"]["pairs"]
     text = [
-        "## Plain measures against the judge\n",
+        "## What needs no judge, against the judge\n",
         f"The latest start step up to which variants follow (exact tails, {pairs} pairs), by judge and `headstart inflection`:\n",
         "| kind | guidance | grid | judge | `headstart inflection` |",
         "|---|---|---|---|---|",
@@ -162,9 +207,14 @@ def plot(kind: str, folder: Path = RESULTS) -> None:
         ("follows its prompt", "Frechet distance (lower is better)", "scene kept"),
         strict=False,
     ):
-        ours = [best for steps in range(1, 8) if (best := best_prior(rows, steps, full))]
+        ours = [best for steps in range(1, 8) if (best := best_prior((r for r in rows if not on_line(r)), steps, full))]
+        straight = [best for steps in range(1, 4) if (best := best_prior(filter(on_line, rows), steps, full))]
         scratch = [best for steps in range(1, 6) if (best := best_scratch(rows, steps))]
-        for line, label, style in ((ours, "from a prior", "o-"), (scratch, "from scratch", "s--")):
+        for line, label, style in (
+            (ours, "from a snapshot", "o-"),
+            (straight, "from the straight line", "^-"),
+            (scratch, "from scratch", "s--"),
+        ):
             axis.errorbar(
                 [row.steps for row in line], [getattr(row, name) for row in line],
                 yerr=[getattr(row, f"{name}_hw") for row in line], fmt=style, label=label, capsize=2, markersize=4,

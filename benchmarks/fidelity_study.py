@@ -73,6 +73,10 @@ class Study:
         """Runs of B from the snapshot after step k."""
         return self._walk(self.states[k], tail, guidance=guidance)[-1]
 
+    def from_line(self, sigma: float, tail: torch.Tensor) -> torch.Tensor:
+        """Runs of B from as noisy a place on the straight line between the prior's end and its own first noise."""
+        return self._walk(torch.lerp(self.states[-1], self.noise, sigma), tail)[-1]
+
     def walk(self, start: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
         """Runs of B from anywhere."""
         return self._walk(start, sigmas)[-1]

@@ -137,7 +137,7 @@ def _find(frames: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
     names = list(COLOURS)
     known = _chroma(np.array([COLOURS[n] for n in names]))
     # Which colour has most of the vivid pixels, each going to its nearest.
-    nearest = np.linalg.norm(chroma[..., None, :] - known, axis=-1).argmin(-1)
+    nearest = (chroma @ known.T - (known * known).sum(-1) / 2).argmax(-1)
     votes = np.bincount(nearest.ravel(), weights=vivid.ravel(), minlength=len(names))
     number = int(votes.argmax())
     direction = known[number] / np.linalg.norm(known[number])

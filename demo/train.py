@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--denoiser-phases", type=int, nargs="+", default=DENOISER_PHASES)
     options = parser.parse_args()
     if options.stage == "restore" and len(options.denoiser_phases) < 2:
-        parser.error("the stored weights are the end of a phase: name it and the next, as in --denoiser-phases 3600 7200")
+        parser.error(
+            "the stored weights are the end of a phase: name it and the next, as in --denoiser-phases 3600 7200"
+        )
     if options.stage is None:
         run_all(sys.argv[1:])
         return

@@ -131,7 +131,9 @@ def _lines(overrides: list[str] | None, **named: str | None) -> list[str]:
 def _run(overrides: list[str], only: Only) -> State[Any]:
     handed = _HANDED.get()
     prepared = handed.prepared if handed else prepare(overrides, only)
-    with watch_progress(prepared, handed.on_change if handed else None) as watcher:
+    with watch_progress(
+        f"{len(prepared.plan.variants_to_do)} variants to do", handed.on_change if handed else None
+    ) as watcher:
         result = run_batch(
             prepared,
             lambda: PrefectRunner(prepared.settings, workers_of(prepared.settings)),

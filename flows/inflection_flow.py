@@ -13,6 +13,7 @@ from prefect.states import Cancelled, Completed
 from flows.inflection import Found, Study, prepare_study, run_study, told
 from flows.runner import PrefectRunner
 from flows.terminal import OnChange
+from flows.ui import watch_progress
 from tasks.devices import workers_of
 
 
@@ -46,7 +47,13 @@ def find_inflection(
     study = handed.study if handed else prepare_study(lines)
     on_change = handed.on_change if handed else (lambda _: None)
     workers = workers_of(study.prepared.settings)
-    found = run_study(study, lambda: PrefectRunner(study.prepared.settings, workers), on_change=on_change)
+    with watch_progress(f"{len(study.pairs)} pairs to measure", beside=on_change) as watcher:
+        found = run_study(
+            study,
+            lambda: PrefectRunner(study.prepared.settings, workers),
+            stop=watcher.stop,
+            on_change=watcher.on_change,
+        )
     if handed:
         handed.found = found
     create_markdown_artifact(

@@ -54,12 +54,11 @@ class Watcher:
 
 
 @contextmanager
-def watch_progress(prepared: Prepared, beside: OnChange | None = None) -> Iterator[Watcher]:
-    """A progress artifact for as long as the batch runs."""
+def watch_progress(to_do: str, beside: OnChange | None = None) -> Iterator[Watcher]:
+    """A progress artifact for as long as a batch or a study runs."""
     from prefect.artifacts import create_progress_artifact
 
-    rows = len(prepared.plan.variants_to_do)
-    made = _kindly(lambda: create_progress_artifact(progress=0.0, key="progress", description=f"{rows} variants to do"))
+    made = _kindly(lambda: create_progress_artifact(progress=0.0, key="progress", description=to_do))
     watcher = Watcher(artifact=made, beside=beside)
     with _hearing_cancels(watcher.stop):
         yield watcher

@@ -59,5 +59,29 @@ def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, 
     assert bench.store().verify().ok
 
 
+def test_a_study_that_is_cancelled_in_the_ui_keeps_the_pairs_that_it_measured(asked, tmp_path, tiny_t2v):
+    bench = Bench(tmp_path, tiny_t2v)
+    bench.write_sheet(["fox"], [f"does {number}" for number in range(40)])
+    few = ["inflection.pairs=40", "inflection.start_steps=[1,30]", "inflection.tails=[exact]"]
+    more = ["schedule.num_inference_steps=40", "server=remote", *few]
+    process = bench.start("inflection", *more)
+    try:
+        pairs = lambda: list((tmp_path / "store" / "batches").glob("inflection-*/pair-*.json"))  # noqa: E731
+        wait_for(pairs, process)
+        named = {"name": {"like_": "inflection of"}, "state": {"type": {"any_": ["RUNNING"]}}}
+        (run,) = asked("/flow_runs/filter", {"flow_runs": named})
+        asked(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, (out, err)
+    kept = len(pairs())
+    assert 0 < kept < 40
+    assert "Interrupted; go on with: headstart inflection" in out
+    after = asked("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})[0]
+    assert after["state"]["type"] == "CANCELLED"
+
+
 def committed(folder):
     return list((folder / "store" / "variants").glob("*/*/COMMIT.json"))

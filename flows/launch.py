@@ -113,7 +113,7 @@ def show_plan(overrides: Sequence[str], *, as_json: bool) -> int:
 
 def _told_start(plan: Plan) -> str:
     where = f"after step {plan.start.start_step} of {plan.full_steps}"
-    return where if plan.start.start == "snapshot" else f"on the straight line, as noisy as {where}"
+    return where if plan.start.start == "snapshot" else f"{where}, on the straight line"
 
 
 def _told_time(guess: Estimate) -> str:

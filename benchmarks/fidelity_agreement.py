@@ -32,9 +32,9 @@ def inflection(shares: list[float], bar: float) -> int | None:
     return latest if latest >= 0 else None
 
 
-def compare(kind: str, guidance: float, grid_name: str, count: int) -> dict[str, object]:
+def compare(kind: str, guidance: float, grid_name: str, count: int, seed: int) -> dict[str, object]:
     """Both inflections of one setting."""
-    sampler, pairs = Sampler.load(FOLDERS[kind]), draw_pairs(count, seed=11, neutral=True)
+    sampler, pairs = Sampler.load(FOLDERS[kind]), draw_pairs(count, seed=seed, neutral=True)
     condition = sampler.condition(first_frames(pairs)) if sampler.takes_image else None
     noise, grid = sampler.noise([p.seed for p in pairs]), GRIDS[grid_name](STEPS, SHIFT)
     before, after = ([p.asked(before=which) for p in pairs] for which in (True, False))
@@ -113,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=tuple(FOLDERS), action="append", help="both when left out")
     parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -120,7 +121,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     kinds = chosen.kind or list(FOLDERS)
     agreement = {
-        kind: [compare(kind, guidance, grid, chosen.pairs) for guidance in (4.0, 1.0) for grid in GRIDS]
+        kind: [compare(kind, guidance, grid, chosen.pairs, chosen.seed) for guidance in (4.0, 1.0) for grid in GRIDS]
         for kind in kinds
     }
     print("\n| kind | variants | marked lost | marked stuck |\n|---|---|---|---|")

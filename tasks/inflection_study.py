@@ -20,7 +20,7 @@ from tasks.ways import Start
 # A pair whose prompt changes less than this share of what there is to see tells nothing about following.
 LEAST_CHANGE = 0.002
 RESAMPLES = 400
-# follows: share of pairs that end nearer to the full run of their prompt than to the prior. followed: how far, 0 to 1.
+# follows: share of pairs that go far enough towards the full run of their prompt (`FOLLOWS`). followed: how far, 0 to 1.
 MEASURES = ("follows", "followed", "kept", "detail")
 
 

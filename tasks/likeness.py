@@ -17,8 +17,9 @@ Video = NDArray[np.float32]
 # Blocks along the shorter side: coarse enough that a subject that moved half the way looks half-way, fine enough to see
 # its parts.
 BLOCKS = 8
-# Nearer to the full run of its own prompt than to the prior: such a variant is said to follow.
-FOLLOWS = 0.5
+# So much of the way from the prior to the full run of its own prompt, and a variant is said to follow. At this bar the
+# answers lie around those of a judge that knows the truth (docs/fidelity.md); at a half they are a little too hopeful.
+FOLLOWS = 0.6
 # Where the model is asked which prompt it sees: noisy enough that the prompt counts, clear enough that the video does.
 ASKED_AT_SIGMA = 0.9
 

@@ -185,14 +185,14 @@ def _against_scratch(table: _Table, settings: Sequence[Setting], best: int) -> t
     """The same number of steps without a prior: what is gained, and whether that is more than chance."""
     control = settings.index(Setting(steps=settings[best].steps))
     gains = {}
-    for name in ("followed", "kept", "detail"):
+    for name in ("follows", "kept", "detail"):
         draws = [
             (means := table.means(which))[name][best] - means[name][control] for which in resamples(len(table.pairs))
         ]
         gains[name] = (float(np.mean(draws)), 1.96 * float(np.std(draws)))
     told = ", ".join(f"{name} {gain:+.2f} ±{half:.2f}" for name, (gain, half) in gains.items())
     better = any(gains[name][0] > gains[name][1] for name in ("kept", "detail"))
-    worse = gains["followed"][0] < -max(gains["followed"][1], 0.1)
+    worse = gains["follows"][0] < -max(gains["follows"][1], 0.1)
     word = "a prior pays" if better and not worse else "a prior is not shown to pay"
     return f"against {settings[best].steps} steps from scratch, {word}: {told}", better and not worse
 

@@ -75,10 +75,13 @@ bench: dev ## Run the benchmarks (minutes; results to benchmarks/results)
 bench-gpu: dev ## Run what needs a CUDA device
 	@for script in benchmarks/gpu/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-fidelity: dev ## Measure what a prior is worth on the demo model; writes docs/fidelity.md (an hour on two cores)
-	@$(BIN)/python -m benchmarks.fidelity $(ARGS)
-	@$(BIN)/python -m benchmarks.fidelity_agreement
+fidelity: dev ## Measure what a prior is worth on the demo model; writes docs/fidelity.md (over an hour on two cores)
+	@$(MAKE) --no-print-directory -j2 fidelity-t2v fidelity-i2v
 	@$(BIN)/python -m benchmarks.fidelity_report
+
+fidelity-%: dev
+	@$(BIN)/python -m benchmarks.fidelity --kind $* $(ARGS)
+	@$(BIN)/python -m benchmarks.fidelity_agreement --kind $* --pairs 40
 
 demo-train: dev ## Train the embedded demo model from nothing (hours on two CPU cores)
 	@$(BIN)/python -m demo.train $(ARGS)

@@ -99,7 +99,7 @@ def longer(study: Study) -> None:
         study.add("full run of B", study.from_noise(grid), steps=steps)
         if steps > 20:
             respaced(study, (4, 5), (3, 2), steps=steps)
-            respaced(study, (4, 5), (3, 2), steps=steps, line=True)
+            respaced(study, (3, 4, 5), (3, 2), steps=steps, line=True)
 
 
 def plain_guidance(study: Study) -> None:

@@ -31,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.stage == "restore" and len(options.denoiser_phases) < 2:
         parser.error(
-            "the stored weights are the end of a phase: name it and the next, as in --denoiser-phases 3600 7200"
+            "the stored weights are the end of a phase: name it and the next, as in --denoiser-phases 4400 8000"
         )
     if options.stage is None:
         run_all(sys.argv[1:])

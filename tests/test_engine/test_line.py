@@ -49,7 +49,7 @@ def test_every_sample_of_a_batch_starts_from_the_same_noise(engine):
 
 
 @pytest.mark.parametrize("kind", ["wan-t2v-two-experts", "wan-flf2v", "wan-vace", "ltx", "hunyuan-video", "flux"])
-def test_other_families_start_on_it_or_say_why_not(kind, engine):
+def test_other_families_start_on_it_too(kind, engine):
     one = engine(kind)
     schedule = own_schedule(kind)
     last = recorded(one, kind, schedule)[-1]

@@ -188,20 +188,14 @@ def run(kind: str, part: str, pairs: int, seed: int, folder: Path, out: Path) ->
     if part == "swap":
         drawn = [other_identity(pair) for pair in drawn]
     study = Study(kind, drawn, guidance, folder)
-    opened = open_variance(study)
-    print(
-        f"\n{kind}, {part}: guidance {guidance:g}, {pairs} pairs; open variance {opened:.2f}, FD floor {study.floor:.2f}"
-    )
+    print(f"\n{kind}, {part}: guidance {guidance:g}, {pairs} pairs; FD floor {study.floor:.2f}")
     print(HEAD, flush=True)
     study.say = lambda row: print(as_line(row), flush=True)
     make(study)
     facts = {"kind": kind, "part": part, "guidance": guidance, "pairs": pairs, "seed": seed, "at_rest": at_rest}
-    facts |= {
-        "open_variance": opened,
-        "fd_floor": study.floor,
-        "aspects": list(ASPECTS),
-        "seconds": time.time() - began,
-    }
+    facts |= {"fd_floor": study.floor, "aspects": list(ASPECTS), "seconds": time.time() - began}
+    if part == "rest":
+        facts["open_variance"] = open_variance(study)
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{kind}-{part}.json").write_text(
         json.dumps(facts | {"rows": [asdict(row) for row in study.rows]}, indent=1)

@@ -149,8 +149,7 @@ def tables(folder: Path = RESULTS) -> str:
                 continue
             text.append(f"## {TITLES[part]}: {name[:1].lower() + name[1:]}\n")
             text.append(
-                f"Guidance {found['guidance']:g}, {found['pairs']} pairs; open variance {found['open_variance']:.2f}, "
-                f"FD of real clips among themselves {found['fd_floor']:.2f}.\n"
+                f"Guidance {found['guidance']:g}, {found['pairs']} pairs; FD of real clips among themselves {found['fd_floor']:.2f}.\n"
             )
             text += [HEAD, *(as_line(row).replace("nan ±nan", "-") for row in found["rows"]), ""]
     return "\n".join([*text, admission(folder), agreement(folder)])

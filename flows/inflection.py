@@ -264,7 +264,7 @@ def told(found: Found, ui: str | None, overrides: Sequence[str]) -> str:
         low, high = advice["start_steps"]
         lines += [
             f"Advice:  {advised(advice)}: {advice['steps']} steps a variant",
-            f"Sure:    {advice['certainty']:.0%} of resamples agree within one step, 95 % start between {low} and {high}",
+            f"Sure:    {advice['certainty']:.0%} of resamples find it good enough; 95 % of their own answers start between {low} and {high}",
             f"Why:     {advice['why']}",
         ]
     if record["mute"]:

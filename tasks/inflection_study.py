@@ -1,7 +1,8 @@
 """From measured pairs to an answer: which start step and tail to use, how sure that is, and whether a prior pays.
 
 The inflection of a tail is its latest start step at which variants still follow their prompts. Of the settings that
-follow, keep detail and keep the prior as well as a full run does, the one of fewest steps is recommended.
+follow, keep detail and keep the prior as well as a full run does, whichever pairs are drawn, the one of fewest steps is
+recommended.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from tasks.ways import Start
 # A pair whose prompt changes less than this share of what there is to see tells nothing about following.
 LEAST_CHANGE = 0.002
 RESAMPLES = 400
+# A setting that is good enough in so many resamples of the pairs is preferred to a cheaper one that is so by luck.
+SURE = 0.8
 # follows: share of pairs that go far enough towards the full run of their prompt (`FOLLOWS`). followed: how far, 0 to 1.
 MEASURES = ("follows", "followed", "kept", "detail")
 
@@ -136,37 +139,39 @@ def resamples(count: int) -> list[Any]:
     return [rng.integers(count, size=count) for _ in range(RESAMPLES)]
 
 
-def _chosen(means: Mapping[str, Any], settings: Sequence[Setting], bar: Bar) -> int | None:
-    """The place of the best setting: good enough in everything, then fewest steps, then what keeps most."""
-    good = [
-        at
+def _good(means: Mapping[str, Any], settings: Sequence[Setting], bar: Bar) -> list[bool]:
+    """Which settings are good enough in everything."""
+    return [
+        setting.start_step is not None
+        and bool(means["follows"][at] >= bar.follow)
+        and bool(means["detail"][at] >= bar.detail)
+        and bool(means["kept"][at] >= means["kept_full"])
         for at, setting in enumerate(settings)
-        if setting.start_step is not None
-        and means["follows"][at] >= bar.follow
-        and means["detail"][at] >= bar.detail
-        and means["kept"][at] >= means["kept_full"]
     ]
-    return min(good, key=lambda at: (settings[at].steps, -means["kept"][at]), default=None)
 
 
 def _advice(table: _Table, settings: Sequence[Setting], bar: Bar) -> Advice:
+    """The fewest steps that are surely good enough, then what keeps most; where nothing is sure, what is surest."""
     means = table.means(np.arange(len(table.pairs)))
-    best = _chosen(means, settings, bar)
-    if best is None:
+    draws = np.array([_good(table.means(which), settings, bar) for which in resamples(len(table.pairs))])
+    sure = draws.mean(0)
+
+    def cheapest(good: Sequence[bool] | Any) -> int | None:
+        places = [at for at, fits in enumerate(good) if fits]
+        return min(places, key=lambda at: (settings[at].steps, -means["kept"][at]), default=None)
+
+    good = np.array(_good(means, settings, bar))
+    if not good.any():
         return _none(
             f"no setting makes {bar.follow:.0%} of the pairs follow with {bar.detail:.0%} of the detail of full runs: "
             "a prior does not pay here; try more guidance, another shift, or full runs"
         )
+    best = cheapest(good & (sure >= SURE))
+    if best is None:
+        best = int(np.argmax(np.where(good, sure, -1)))
     setting = settings[best]
-    draws = [_chosen(table.means(which), settings, bar) for which in resamples(len(table.pairs))]
-    found = [settings[at] for at in draws if at is not None]
-    near = [
-        one
-        for one in found
-        if (one.steps, one.start) == (setting.steps, setting.start)
-        and abs((one.start_step or 0) - (setting.start_step or 0)) <= 1
-    ]
-    starts = sorted(one.start_step for one in found if one.start_step is not None)
+    picks = [at for draw in draws if (at := cheapest(draw)) is not None]
+    starts = sorted(step for at in picks if (step := settings[at].start_step) is not None)
     low, high = starts[int(0.025 * len(starts))], starts[int(0.975 * (len(starts) - 1))]
     gain, pays = _against_scratch(table, settings, best)
     return Advice(
@@ -174,7 +179,7 @@ def _advice(table: _Table, settings: Sequence[Setting], bar: Bar) -> Advice:
         tail=setting.tail,
         start=setting.start,
         steps=setting.steps,
-        certainty=len(near) / len(draws),
+        certainty=float(sure[best]),
         start_steps=(low, high),
         pays=pays,
         why=gain,

@@ -32,14 +32,11 @@ def wait_for(found, process, seconds=120):
     return value
 
 
-def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, tiny_t2v):
-    bench = Bench(tmp_path, tiny_t2v)
-    bench.write_sheet(["fox"], [f"does {number}" for number in range(ROWS)])
-    longer = ["schedule.num_inference_steps=40", "server=remote", "batch=cancelled-in-the-ui", "runner.chunk_size=50"]
-    process = bench.start("run", *longer)
+def cancel_in_the_ui(asked, process, started, named):
+    """Wait until there is something to lose, press the button, and see how the process ends."""
     try:
-        wait_for(lambda: (tmp_path / "store" / "variants").exists() and len(committed(tmp_path)) > 2, process)
-        (run,) = asked("/flow_runs/filter", {"flow_runs": {"name": {"any_": ["cancelled-in-the-ui"]}}})
+        wait_for(started, process)
+        (run,) = asked("/flow_runs/filter", {"flow_runs": named})
         # What the button does.
         asked(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
         out, err = process.communicate(timeout=60)
@@ -47,12 +44,21 @@ def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, 
         process.kill()
         process.wait()
     assert process.returncode == 130, (out, err)
+    (run,) = asked("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert (run["state"]["type"], run["state"]["name"]) == ("CANCELLED", "Cancelled")
+    return run, out, err
+
+
+def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, tiny_t2v):
+    bench = Bench(tmp_path, tiny_t2v)
+    bench.write_sheet(["fox"], [f"does {number}" for number in range(ROWS)])
+    longer = ["schedule.num_inference_steps=40", "server=remote", "batch=cancelled-in-the-ui", "runner.chunk_size=50"]
+    named = {"name": {"any_": ["cancelled-in-the-ui"]}}
+    run, out, err = cancel_in_the_ui(asked, bench.start("run", *longer), lambda: len(committed(tmp_path)) > 2, named)
     kept = len(committed(tmp_path))
     assert 0 < kept < ROWS
     assert f"Interrupted with {ROWS - kept} rows left; go on with: headstart run" in out
     assert "cancelled in the Prefect UI; stopping at the next step" in out + err
-    (run,) = asked("/flow_runs/filter", {"flow_runs": {"name": {"any_": ["cancelled-in-the-ui"]}}})
-    assert (run["state"]["type"], run["state"]["name"]) == ("CANCELLED", "Cancelled")
     assert f"{kept} done" in run["state"]["message"]
     plan = json.loads(bench.run("plan", *longer, "--json").stdout)
     assert sum(row["cached"] for row in plan["rows"]) == kept
@@ -63,24 +69,12 @@ def test_a_study_that_is_cancelled_in_the_ui_keeps_the_pairs_that_it_measured(as
     bench = Bench(tmp_path, tiny_t2v)
     bench.write_sheet(["fox"], [f"does {number}" for number in range(40)])
     few = ["inflection.pairs=40", "inflection.start_steps=[1,30]", "inflection.tails=[exact]"]
-    more = ["schedule.num_inference_steps=40", "server=remote", *few]
-    process = bench.start("inflection", *more)
-    try:
-        pairs = lambda: list((tmp_path / "store" / "batches").glob("inflection-*/pair-*.json"))  # noqa: E731
-        wait_for(pairs, process)
-        named = {"name": {"like_": "inflection of"}, "state": {"type": {"any_": ["RUNNING"]}}}
-        (run,) = asked("/flow_runs/filter", {"flow_runs": named})
-        asked(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 130, (out, err)
-    kept = len(pairs())
-    assert 0 < kept < 40
+    process = bench.start("inflection", "schedule.num_inference_steps=40", "server=remote", *few)
+    pairs = lambda: list((tmp_path / "store" / "batches").glob("inflection-*/pair-*.json"))  # noqa: E731
+    named = {"name": {"like_": "inflection of"}, "state": {"type": {"any_": ["RUNNING"]}}}
+    _, out, _ = cancel_in_the_ui(asked, process, pairs, named)
+    assert 0 < len(pairs()) < 40
     assert "Interrupted; go on with: headstart inflection" in out
-    after = asked("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})[0]
-    assert after["state"]["type"] == "CANCELLED"
 
 
 def committed(folder):

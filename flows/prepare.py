@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from flows.compose import compose_settings
+from tasks.model_source import fitted
 from tasks.plan import Plan, make_plan
 from tasks.runtime import open_store
 from tasks.settings import Settings
@@ -43,6 +44,7 @@ def prepare(overrides: Sequence[str], only: Only = "all") -> Prepared:
     """Compose, read, check, plan. Every mistake is raised here, before anything is run."""
     settings = compose_settings(overrides)
     sheet = load_sheet(settings.sheet)
+    settings = fitted(settings, sheet)
     store = open_store(settings)
     batch = settings.batch or batch_name(sheet.name)
     return Prepared(

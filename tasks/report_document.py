@@ -40,7 +40,11 @@ def report_document(store: Store, batch: str) -> dict[str, Any]:
         "sheet": plan["sheet"],
         "made_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "summary": summary(plan["full_steps"], rows, priors),
-        "start_step": {"step": plan["start_step"], "from": plan["start_step_from"]},
+        "start_step": {
+            "step": plan["start_step"],
+            "from": plan["start_step_from"],
+            "on_line": plan.get("start") == "line",
+        },
         "full_steps": plan["full_steps"],
         "model": plan["model"],
         "identities": priors,
@@ -95,6 +99,7 @@ def _variant(
     return {
         **{name: entry[name] for name in ("id", "label", "identity", "prior", "parent", "key", "prompt", "place")},
         **{name: entry[name] for name in ("start_step", "tail", "sigma", "steps", "tags")},
+        "on_line": entry.get("start") == "line",
         # What was really run: the guard may have started once more, from earlier.
         **{name: row[name] for name in ("start_step", "sigma") if row and row.get(name) is not None},
         "steps": (row or {}).get("steps_run") or entry["steps"],

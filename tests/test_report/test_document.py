@@ -35,6 +35,17 @@ def test_a_smooth_batch(made):
     assert (figures["denoise_seconds_per_variant"], figures["denoise_seconds_per_prior"]) == (1.0, 3.0)
 
 
+def test_a_start_on_the_straight_line_is_told(made):
+    made.plan("b", [made.prior("p")], [made.variant("x", "p", start="line", tail=3), made.variant("y", "p")])
+    made.row("priors", "p")
+    made.row("variants", "x")
+    made.row("variants", "y")
+    assert told(report_document(made.store, "b"), "on_line") == {"x": True, "y": False}
+    html = page(report_document(made.store, "b"))
+    assert html.count("from the straight line at step 6 (sigma 0.800), re-spaced tail") == 1
+    assert html.count("from step 6 (sigma 0.800)") == 1
+
+
 def test_an_interrupted_batch_says_what_is_missing_and_counts_no_steps_for_it(made):
     made.plan("b", [made.prior("p")], [made.variant("x", "p"), made.variant("y", "p")])
     made.row("priors", "p")

@@ -160,29 +160,30 @@ def tables(folder: Path = RESULTS) -> str:
 
 
 def agreement(folder: Path = RESULTS) -> str:
-    """What the measures that know nothing of the world say beside the judge."""
+    """What the measures that know nothing of the world say beside the judge, also on pairs that chose no bar."""
     paths = [path for kind in NAMES if (path := folder / f"{kind}-agreement.json").exists()]
     if not paths:
         return ""
     found = [json.loads(path.read_text()) for path in paths]
-    pairs = found[0]["guard"]["pairs"]
-    text = [
-        "## What needs no judge, against the judge\n",
-        f"The latest start step up to which variants follow (exact tails, {pairs} pairs), by judge and `headstart inflection`:\n",
-        "| kind | guidance | grid | judge | `headstart inflection` |",
-        "|---|---|---|---|---|",
+    fresh = [
+        json.loads(path.read_text()) for path in (folder / "fresh-pairs" / path.name for path in paths) if path.exists()
     ]
-    for one in (line for each in found for line in each["inflection"]):
-        cells = (
-            NAMES[one["kind"]],
-            f"{one['guidance']:g}",
-            one["grid"],
-            one["inflection_judge"],
-            one["inflection_likeness"],
-        )
-        text.append("| " + " | ".join(map(str, cells)) + " |")
+    text = ["## What needs no judge, against the judge\n"]
+    for title, study in (("pairs on which the bar of following was chosen", found), ("fresh pairs", fresh)):
+        if not study:
+            continue
+        text += [
+            f"The latest start step up to which variants follow (exact tails, {study[0]['guard']['pairs']} {title}), by judge and `headstart inflection`:\n",
+            "| kind | guidance | grid | judge | `headstart inflection` |",
+            "|---|---|---|---|---|",
+        ]
+        for one in (line for each in study for line in each["inflection"]):
+            by = (one["inflection_judge"], one["inflection_likeness"])
+            cells = (NAMES[one["kind"]], f"{one['guidance']:g}", one["grid"], *by)
+            text.append("| " + " | ".join(map(str, cells)) + " |")
+        text.append("")
     text.append(
-        "\nShares that `guard=on` marks:\n\n| kind | variants | lost its identity | did not move |\n|---|---|---|---|"
+        "Shares that `guard=on` marks:\n\n| kind | variants | lost its identity | did not move |\n|---|---|---|---|"
     )
     for each in found:
         for name, shares in each["guard"].items():

@@ -125,11 +125,31 @@ def own_grid(study: Study) -> None:
 
 
 def unipc(study: Study) -> None:
-    """Second-order UniPC throughout; tails start with a fresh history."""
+    """Second-order UniPC throughout; tails start with a fresh history, exact ones also with the prior's."""
     study.unipc = True
     controls(study, scratch=(3, 2), shifts=(3.0, 5.0))
+    histories(study)
     respaced(study, (4, 5), (3, 2))
     respaced(study, (4, 5), (3, 2), line=True)
+
+
+def histories(study: Study) -> None:
+    """Exact tails of a solver that remembers: with the prior's memory, and without."""
+    grid = wan_grid(STEPS, SHIFT)
+    exact(study, (3, 4, 5, 6), grid, "prior, fresh history,")
+    for k in (3, 4, 5, 6):
+        made = study.walk(study.noise, grid, a_until=k)
+        study.add(f"prior, its history kept, k={k}, exact tail", made, steps=STEPS - 1 - k)
+
+
+def two_stages(study: Study) -> None:
+    """One large step from an early start, then the straight line again from what it made, later."""
+    grid = wan_grid(STEPS, SHIFT)
+    for k, later, count in ((3, 5, 2), (3, 6, 2), (4, 6, 2), (3, 5, 1), (3, 6, 1), (4, 6, 1)):
+        early, late = float(grid[k + 1]), float(grid[later + 1])
+        first = study.from_line(early, respaced_tail(early, 1, SHIFT))
+        made = study.walk(torch.lerp(first, study.noise, late), respaced_tail(late, count, SHIFT))
+        study.add(f"two stages: straight line k={k} in 1, then k={later} in {count}", made, steps=count + 1)
 
 
 def swap(study: Study) -> None:
@@ -162,6 +182,7 @@ def options(study: Study) -> None:
     for count in (3, 2):
         made = study.walk(middle, respaced_tail(float(grid[5]), count, SHIFT))
         study.add("half-way between snapshot k=4 and straight line", made, steps=count)
+    two_stages(study)
 
 
 # part: what it runs, guidance, whether priors are at rest.

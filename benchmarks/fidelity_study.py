@@ -78,9 +78,10 @@ class Study:
         """Runs of B from as noisy a place on the straight line between the prior's end and its own first noise."""
         return self._walk(torch.lerp(self.states[-1], self.noise, sigma), tail)[-1]
 
-    def walk(self, start: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-        """Runs of B from anywhere."""
-        return self._walk(start, sigmas)[-1]
+    def walk(self, start: torch.Tensor, sigmas: torch.Tensor, *, a_until: int | None = None) -> torch.Tensor:
+        """Runs of B from anywhere; of A up to a step, where the prompt changes and the solver's history goes on."""
+        before = None if a_until is None else (a_until, [p.asked(before=True) for p in self.pairs])
+        return self._walk(start, sigmas, switched=before)[-1]
 
     def _walk(
         self,
@@ -89,10 +90,17 @@ class Study:
         *,
         before: bool = False,
         guidance: Sequence[float] | None = None,
+        switched: tuple[int, list[str]] | None = None,
     ) -> list[torch.Tensor]:
         prompts = [p.asked(before=before) for p in self.pairs]
         return self.sampler.walk(
-            start, sigmas, prompts, guidance=guidance or self.guidance, condition=self.condition, unipc=self.unipc
+            start,
+            sigmas,
+            prompts,
+            guidance=guidance or self.guidance,
+            condition=self.condition,
+            unipc=self.unipc,
+            before=switched,
         )
 
     def add(self, name: str, latents: torch.Tensor, *, steps: int) -> Row:

@@ -141,11 +141,13 @@ class Sampler:
         guidance: float | Sequence[float],
         condition: Tensor | None = None,
         unipc: bool = False,
+        before: tuple[int, Sequence[str]] | None = None,
         batch: int = 20,
     ) -> list[Tensor]:
         """Steps down `sigmas` (the last is where it ends); the state after each step, `start` excluded.
 
-        Euler, or UniPC with a fresh history; guidance may differ from step to step.
+        Euler, or UniPC with a fresh history; guidance may differ from step to step. `before` are other prompts, told up
+        to that step: as a run that is resumed with its solver's history kept.
         """
         scales = [guidance] * (len(sigmas) - 1) if isinstance(guidance, (int, float)) else list(guidance)
         parts = []
@@ -154,10 +156,12 @@ class Sampler:
             x, states = start[rows], []
             cond = None if condition is None else condition[rows]
             said = self.words(prompts[rows])
+            told = said if before is None else self.words(before[1][rows])
             unsaid = self.words([""] * len(x))
             solver = unipc_solver(sigmas) if unipc else None
             for step, ((sigma, after), scale) in enumerate(zip(pairwise(sigmas.tolist()), scales, strict=True)):
-                v = self.velocity(x, sigma, said, cond)
+                now = told if before is not None and step <= before[0] else said
+                v = self.velocity(x, sigma, now, cond)
                 if scale != 1.0:
                     base = self.velocity(x, sigma, unsaid, cond)
                     v = base + scale * (v - base)

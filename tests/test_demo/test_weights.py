@@ -98,3 +98,18 @@ def test_the_schedulers_have_wans_shift(kind):
     config = json.loads((FOLDERS[kind] / "scheduler" / "scheduler_config.json").read_text())
     assert config["_class_name"] == "FlowMatchEulerDiscreteScheduler"
     assert config["shift"] == 5.0
+
+
+def test_a_prompt_that_changes_on_the_way_keeps_what_came_before(kind, sampler):
+    pair = draw_pairs(1, seed=3)[0]
+    condition = sampler.condition(first_frames([pair])) if sampler.takes_image else None
+    noise, grid = sampler.noise([pair.seed]), wan_grid(4)
+    more = {"guidance": 2.0, "condition": condition, "unipc": True}
+    before, after = ([pair.asked(before=early)] for early in (True, False))
+    first = sampler.walk(noise, grid, before, **more)
+    switched = sampler.walk(noise, grid, after, before=(1, before), **more)
+    assert all(torch.equal(a, b) for a, b in zip(first[:2], switched[:2], strict=True))
+    assert not torch.equal(first[2], switched[2])
+    # The solver remembers the steps before: a fresh one takes another way from the same place.
+    fresh = sampler.walk(first[1], grid[2:], after, **more)
+    assert not torch.equal(fresh[-1], switched[-1])

@@ -70,19 +70,19 @@ screenshots: dev ## Take the pictures of UI and report from a real batch (needs 
 ##@ Measuring
 .PHONY: bench bench-gpu fidelity demo-train
 bench: dev ## Run the benchmarks (minutes; results to benchmarks/results)
-	@for script in $(filter-out benchmarks/fidelity%,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(wildcard benchmarks/engine/*.py benchmarks/store/*.py benchmarks/workflow/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 bench-gpu: dev ## Run what needs a CUDA device
 	@for script in benchmarks/gpu/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 fidelity: dev ## Measure what a prior is worth on the demo model; writes docs/fidelity.md (over an hour on two cores)
 	@$(MAKE) --no-print-directory -j2 fidelity-t2v fidelity-i2v
-	@$(BIN)/python -m benchmarks.fidelity_report
+	@$(BIN)/python -m benchmarks.fidelity.report
 
 fidelity-%: dev
-	@$(BIN)/python -m benchmarks.fidelity --kind $* $(ARGS)
-	@$(BIN)/python -m benchmarks.fidelity_agreement --kind $* --pairs 40
-	@$(BIN)/python -m benchmarks.fidelity_agreement --kind $* --pairs 40 --seed 13 --out benchmarks/results/fidelity/fresh-pairs
+	@$(BIN)/python -m benchmarks.fidelity.run --kind $* $(ARGS)
+	@$(BIN)/python -m benchmarks.fidelity.agreement --kind $* --pairs 40
+	@$(BIN)/python -m benchmarks.fidelity.agreement --kind $* --pairs 40 --seed 13 --out benchmarks/results/fidelity/fresh-pairs
 
 demo-train: dev ## Train the embedded demo model from nothing (hours on two CPU cores)
 	@$(BIN)/python -m demo.train $(ARGS)

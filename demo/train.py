@@ -55,7 +55,7 @@ def run_all(arguments: list[str]) -> None:
 
 def run_stage(options: argparse.Namespace) -> None:
     """One stage, in this process."""
-    from demo import codec
+    from demo.model import codec
 
     folder: Path = options.folder
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -67,23 +67,23 @@ def run_stage(options: argparse.Namespace) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
         codec.train_decoder(folder, seed=options.seed, steps=options.decoder_steps, device=device)
     elif options.stage == "denoiser":
-        from demo import denoiser
+        from demo.model import denoiser
 
         denoiser.train_denoiser(
             folder, seed=options.seed, phases=tuple(options.denoiser_phases), device=device, workers=options.workers
         )
     elif options.stage == "restore":
-        from demo.export import restore
+        from demo.model.export import restore
 
         # The shipped weights are the end of a phase; what is left to train is the phase after it.
         restore(folder, options.weights, step=options.denoiser_phases[-2])
     elif options.stage == "export":
-        from demo.export import export
+        from demo.model.export import export
 
         export(folder, options.weights)
     elif options.stage == "evaluate":
-        from demo.evaluate import quick
-        from demo.plot import plot_training
+        from demo.model.evaluate import quick
+        from demo.pictures.plot import plot_training
 
         print(json.dumps(quick(folder, options.weights), indent=1))
         plot_training(folder, folder / "training.png")

@@ -20,7 +20,7 @@ def cli_page() -> str:
     """Every verb, its arguments and options."""
     import typer
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     lines = ["# The command line\n"]
     root = typer.main.get_command(app)
@@ -75,7 +75,7 @@ def config_page() -> str:
 
 def sheet_page() -> str:
     """Every column of a sheet."""
-    from tasks.sheet_columns import COLUMNS
+    from tasks.sheets.columns import COLUMNS
 
     lines = [
         "# Columns of a sheet\n",
@@ -93,7 +93,7 @@ def sheet_page() -> str:
 
 def manifest_page() -> str:
     """Every column of the manifest."""
-    from prior_store.schema import COLUMNS
+    from prior_store.manifest.schema import COLUMNS
 
     lines = [
         "# Columns of the manifest\n",
@@ -107,7 +107,7 @@ def manifest_page() -> str:
 
 def families_page() -> str:
     """Every pipeline and solver, and what is refused."""
-    from prior_engine.pipelines.reference import render
+    from prior_engine.models.reference import render
 
     return render()
 

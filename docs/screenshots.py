@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = {"run.png": "ui_run.png", "report_light.png": "report.png"}
 DEPLOYMENT = (
-    "from flows.nightly import deployment_of; import sys;"
+    "from flows.on_prefect.nightly import deployment_of; import sys;"
     "print(deployment_of(sys.argv[1:], name='nightly', cron='30 2 * * *', timezone='Europe/Berlin', every_s=None).apply())"
 )
 
@@ -30,7 +30,7 @@ def main(folder: Path, overrides: list[str]) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="headstart-pictures-"))
     os.environ.update(HEADSTART_HOME=str(scratch / "home"), PYTHONPATH=str(ROOT))
     os.chdir(scratch)
-    from flows import server
+    from flows.on_prefect import server
     from tasks.settings import ServerSettings
 
     ui = server.connect(ServerSettings(port=4800))
@@ -51,7 +51,7 @@ def main(folder: Path, overrides: list[str]) -> None:
 def _thousand_rows(store: Path) -> tuple[str, str]:
     """A second batch of a thousand rows that share the videos of the first; the addresses of both reports."""
     from prior_store import Store
-    from tasks.report import write_report
+    from tasks.pages.report import write_report
 
     opened = Store.open(store)
     plan = json.loads(opened.read_batch_file("demo", "plan.json"))

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flows.inflection import Found
-    from flows.maintain import Maintained
-    from flows.run_batch import BatchResult
+    from flows.graph.batch import BatchResult
+    from flows.graph.care import Maintained
+    from flows.graph.study import Found
 
 __all__ = ["find_inflection", "generate_prior", "infer_from_prior", "maintain_store", "render_sheet"]
 
@@ -38,19 +38,19 @@ def infer_from_prior(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> B
 
 def find_inflection(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> Found:
     """Measure which start step and tail to use; `start_step=auto` uses the answer from then on."""
-    from flows.inflection import find_here
+    from flows.graph.study import find_here
 
     return find_here([f"sheet={sheet}", *overrides])[0]
 
 
 def maintain_store(store: str = "headstart-store", *, quick: bool = False, delete: bool = False) -> Maintained:
     """Verify a store, merge its manifest files, collect what nothing names (with `delete`, remove it)."""
-    from flows.maintain import maintain
+    from flows.graph.care import maintain
 
     return maintain([f"store={store}"], quick=quick, delete=delete)
 
 
 def _launched(sheet: str, overrides: Sequence[str], only: Any) -> BatchResult:
-    from flows.launch import run_here
+    from flows.cli.run import run_here
 
     return run_here([f"sheet={sheet}", *overrides], only)

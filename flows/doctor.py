@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flows.compose import compose_settings
-from flows.server import healthy, log_file, running
+from flows.on_prefect.server import healthy, log_file, running
 from prior_store.layout import QUARANTINE
 from tasks.settings import Settings, state_dir
 
@@ -89,7 +89,7 @@ def _python(_: Settings) -> Iterator[Finding]:
 def _device(settings: Settings) -> Iterator[Finding]:
     import torch
 
-    from tasks.devices import devices_of
+    from tasks.making.devices import devices_of
 
     for device in devices_of(settings):
         if device.startswith("cuda"):
@@ -134,7 +134,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _ffmpeg(_: Settings) -> Iterator[Finding]:
     from tasks.errors import PlanError
-    from tasks.ffmpeg import WHAT_TO_DO, usable_ffmpeg
+    from tasks.making.ffmpeg import WHAT_TO_DO, usable_ffmpeg
 
     try:
         yield Finding(part="ffmpeg", status="ok", seen=f"{usable_ffmpeg()}, writes H.264")
@@ -144,8 +144,8 @@ def _ffmpeg(_: Settings) -> Iterator[Finding]:
 
 def _model(settings: Settings) -> Iterator[Finding]:
     from tasks.errors import PlanError
-    from tasks.model_check import broken_files
-    from tasks.model_source import model_folder
+    from tasks.planning.model_check import broken_files
+    from tasks.planning.model_source import model_folder
 
     try:
         broken, seen = broken_files(settings, model_folder(settings.model))
@@ -197,7 +197,7 @@ def _would_be(settings: Settings, url: str) -> Iterator[Finding]:
 
 
 def _clear(settings: Settings, corner: str) -> None:
-    from prior_store.files import open_files
+    from prior_store.backends.files import open_files
 
     if "://" in corner:
         files = open_files(corner, settings.store.storage_options)

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from flows.compose import compose_settings
-from tasks.model_source import fitted
-from tasks.plan import Plan, make_plan
-from tasks.runtime import open_store
+from tasks.making.runtime import open_store
+from tasks.planning.model_source import fitted
+from tasks.planning.plan import Plan, make_plan
+from tasks.planning.work import BatchContext
 from tasks.settings import Settings
-from tasks.sheet import Sheet, load_sheet
-from tasks.work import BatchContext
+from tasks.sheets.rows import Sheet, load_sheet
 
 if TYPE_CHECKING:
     from prior_store import Store

@@ -7,39 +7,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prior_engine.caches import Cache
-    from prior_engine.conditioning import Conditions, Embedding
-    from prior_engine.config import ModelInfo, ModelSpec, inspect_model
     from prior_engine.engine import Engine
-    from prior_engine.prompt_length import PromptLength
-    from prior_engine.request import Clip, Conditioning, Identity, Lora, Picture, embedding_recipe
-    from prior_engine.resume import VariantResult
-    from prior_engine.schedule import Schedule, Tail, check_start_step, count_steps
-    from prior_engine.snapshot import Snapshot
+    from prior_engine.loaded.caches import Cache
+    from prior_engine.loaded.embeddings import Conditions, Embedding
+    from prior_engine.models.spec import ModelInfo, ModelSpec, inspect_model
+    from prior_engine.requests.prompt_length import PromptLength
+    from prior_engine.requests.request import Clip, Conditioning, Identity, Lora, Picture, embedding_recipe
+    from prior_engine.requests.schedule import Schedule, Tail, check_start_step, count_steps
+    from prior_engine.runs.resume import VariantResult
+    from prior_engine.runs.snapshot import Snapshot
     from prior_engine.video import contact_sheet, write_preview, write_video
 
 _WHERE = {
-    "Cache": "caches",
-    "Clip": "request",
-    "Conditioning": "request",
-    "Conditions": "conditioning",
-    "Embedding": "conditioning",
+    "Cache": "loaded.caches",
+    "Clip": "requests.request",
+    "Conditioning": "requests.request",
+    "Conditions": "loaded.embeddings",
+    "Embedding": "loaded.embeddings",
     "Engine": "engine",
-    "Identity": "request",
-    "Lora": "request",
-    "ModelInfo": "config",
-    "ModelSpec": "config",
-    "Picture": "request",
-    "PromptLength": "prompt_length",
-    "Schedule": "schedule",
-    "Snapshot": "snapshot",
-    "Tail": "schedule",
-    "VariantResult": "resume",
-    "check_start_step": "schedule",
+    "Identity": "requests.request",
+    "Lora": "requests.request",
+    "ModelInfo": "models.spec",
+    "ModelSpec": "models.spec",
+    "Picture": "requests.request",
+    "PromptLength": "requests.prompt_length",
+    "Schedule": "requests.schedule",
+    "Snapshot": "runs.snapshot",
+    "Tail": "requests.schedule",
+    "VariantResult": "runs.resume",
+    "check_start_step": "requests.schedule",
     "contact_sheet": "video",
-    "count_steps": "schedule",
-    "embedding_recipe": "request",
-    "inspect_model": "config",
+    "count_steps": "requests.schedule",
+    "embedding_recipe": "requests.request",
+    "inspect_model": "models.spec",
     "write_preview": "video",
     "write_video": "video",
 }

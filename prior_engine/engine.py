@@ -6,23 +6,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from prior_engine import record as recording
-from prior_engine import resume as resuming
-from prior_engine.adapters import Adapters
-from prior_engine.caches import Cache, applied, check_cache
-from prior_engine.conditioning import Conditions, Embedding
-from prior_engine.config import ModelInfo, ModelSpec, inspect_model
-from prior_engine.encoders import Texts
 from prior_engine.errors import RequestError, UnsupportedError
-from prior_engine.memory import Components, explained_memory, repeatable
-from prior_engine.noise import generator_for
-from prior_engine.pipelines import rules
-from prior_engine.request import Conditioning, Identity, embedding_recipe
-from prior_engine.resume import VariantResult
-from prior_engine.schedule import History, Schedule, Tail, check_start_step, check_told, count_steps, line_refusal
-from prior_engine.snapshot import Snapshot
-from prior_engine.solver import build_scheduler, expert_spans, grid_of
-from prior_engine.walk import Cancel, OnStep, Walk, prepare, walk
+from prior_engine.loaded import calls as rules
+from prior_engine.loaded.adapters import Adapters
+from prior_engine.loaded.caches import Cache, applied, check_cache
+from prior_engine.loaded.components import Components, explained_memory, repeatable
+from prior_engine.loaded.embeddings import Conditions, Embedding
+from prior_engine.loaded.encoders import Texts
+from prior_engine.models.spec import ModelInfo, ModelSpec, inspect_model
+from prior_engine.requests.request import Conditioning, Identity, embedding_recipe
+from prior_engine.requests.schedule import (
+    History,
+    Schedule,
+    Tail,
+    check_start_step,
+    check_told,
+    count_steps,
+    line_refusal,
+)
+from prior_engine.runs import record as recording
+from prior_engine.runs import resume as resuming
+from prior_engine.runs.noise import generator_for
+from prior_engine.runs.resume import VariantResult
+from prior_engine.runs.snapshot import Snapshot
+from prior_engine.runs.solver import build_scheduler, expert_spans, grid_of
+from prior_engine.runs.walk import Cancel, OnStep, Walk, prepare, walk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -223,7 +231,7 @@ class Engine:
 
     def decode(self, latents: "Snapshot | torch.Tensor") -> "Iterator[np.ndarray[Any, Any]]":
         """The frames of a finished run, one by one, as uint8 height x width x 3; other runs may go on meanwhile."""
-        from prior_engine.pipelines.decode import frames_of
+        from prior_engine.loaded.decode import frames_of
 
         return frames_of(self._components, latents, self._lock)
 

@@ -4,15 +4,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prior_store.claims import Claim
-    from prior_store.commit import Commit, FileInfo
+    from prior_store.objects.claims import Claim
+    from prior_store.objects.commit import Commit, FileInfo
     from prior_store.recipe import canonical_json, recipe_key
     from prior_store.store import Store
 
 _HOMES = {
-    "Claim": "claims",
-    "Commit": "commit",
-    "FileInfo": "commit",
+    "Claim": "objects.claims",
+    "Commit": "objects.commit",
+    "FileInfo": "objects.commit",
     "Store": "store",
     "canonical_json": "recipe",
     "recipe_key": "recipe",

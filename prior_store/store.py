@@ -13,25 +13,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prior_store import layout, tensors
-from prior_store.capabilities import Capabilities, open_root, require_writable
-from prior_store.claims import Claim
-from prior_store.commit import Commit
+from prior_store import layout
+from prior_store.backends.capabilities import Capabilities, open_root, require_writable
+from prior_store.backends.files import FaultPoint, Files, open_files
 from prior_store.errors import AmbiguousKeyError, DamagedError, KeyNotFoundError, NoSpaceError
-from prior_store.files import FaultPoint, Files, open_files
-from prior_store.lease import TTL_S
+from prior_store.objects import tensors
+from prior_store.objects.claims import Claim
+from prior_store.objects.commit import Commit
+from prior_store.objects.lease import TTL_S
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
     import torch
 
-    from prior_store.compact import Compaction
-    from prior_store.gc import Collected
-    from prior_store.importing import Imported
-    from prior_store.manifest import Manifest
-    from prior_store.repair import Repair
-    from prior_store.verify import Progress, Report
+    from prior_store.care.gc import Collected
+    from prior_store.care.importing import Imported
+    from prior_store.care.repair import Repair
+    from prior_store.care.verify import Progress, Report
+    from prior_store.manifest.compact import Compaction
+    from prior_store.manifest.table import Manifest
 
 CONTENT_DIGEST = "headstart.content_sha256"
 """Metadata entry of an embedding: digest of its tensors, since it has no commit record to hold one."""
@@ -165,7 +166,7 @@ class Store:
     def manifest_files(self) -> "Manifest":
         """Give the reader and writer of rows; pyarrow is loaded here and not before."""
         if self._manifest is None:
-            from prior_store.manifest import Manifest
+            from prior_store.manifest.table import Manifest
 
             self._manifest = Manifest(self.files)
         return self._manifest
@@ -191,7 +192,7 @@ class Store:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from prior_store.manifest import rows_of
+        from prior_store.manifest.table import rows_of
 
         wanted = pa.array(sorted(set(keys)), pa.string())
         if columns is not None:
@@ -222,39 +223,39 @@ class Store:
 
     def compact(self, *, grace_s: float | None = None) -> "Compaction":
         """Join the manifest's small files into one; what was joined goes after a grace time."""
-        from prior_store import compact
+        from prior_store.manifest import compact
 
         require_writable(self.files, self.capabilities)
         return compact.compact(self.files, grace_s=compact.GRACE_S if grace_s is None else grace_s)
 
     def verify(self, *, quick: bool = False, progress: "Progress | None" = None) -> "Report":
         """Check that every row has its whole object and every object its row; `quick` leaves digests out."""
-        from prior_store.verify import verify
+        from prior_store.care.verify import verify
 
         return verify(self, quick=quick, progress=progress)
 
     def repair(self, *, quick: bool = False, progress: "Progress | None" = None) -> "Repair":
         """Rebuild missing rows, put what is torn into quarantine."""
-        from prior_store.repair import repair
+        from prior_store.care.repair import repair
 
         return repair(self, quick=quick, progress=progress)
 
     def import_from(self, source: "Store") -> "Imported":
         """Take what another store holds and this one lacks: keys kept, bytes checked, each object whole or absent."""
-        from prior_store.importing import import_all
+        from prior_store.care.importing import import_all
 
         require_writable(self.files, self.capabilities)
         return import_all(self, source)
 
     def gc(self, *, dry_run: bool = True, **options: Any) -> "Collected":
-        """Free room; by default only tell what would go. See `prior_store.gc.gc` for the options."""
-        from prior_store.gc import gc
+        """Free room; by default only tell what would go. See `prior_store.care.gc.gc` for the options."""
+        from prior_store.care.gc import gc
 
         return gc(self, dry_run=dry_run, **options)
 
     def du(self) -> dict[str, Any]:
         """Add up what lies where."""
-        from prior_store.gc import du
+        from prior_store.care.gc import du
 
         return du(self)
 

@@ -1,7 +1,7 @@
 """The settings of a batch: one frozen tree, validated once at the door, read by every task.
 
 YAML in conf/ chooses, this module defines. A key that stands here with no YAML has its default from here. Whatever
-changes a result goes into a recipe through `tasks.recipes`; everything else here never changes a key.
+changes a result goes into a recipe through `tasks.planning.recipes`; everything else here never changes a key.
 """
 
 from __future__ import annotations

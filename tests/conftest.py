@@ -41,7 +41,7 @@ def tiny_t2v(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prefect_server(_own_state):
     """A real Prefect server, started as users start it; this process and its children talk to it."""
-    from flows import server
+    from flows.on_prefect import server
     from tasks.settings import ServerSettings
 
     before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME")}

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo import captions, denoiser, nets
-from demo.world import ASPECTS, IDENTITIES
+from demo.model import denoiser, nets
+from demo.world import captions
+from demo.world.clips import ASPECTS, IDENTITIES
 
-SHEETS = Path(captions.__file__).parent / "sheets"
+SHEETS = Path(captions.__file__).parents[1] / "sheets"
 
 
 def test_every_caption_reads_back_as_what_it_was_made_of():

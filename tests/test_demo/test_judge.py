@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from demo import scene
-from demo.judge import judge
-from demo.world import ASPECTS, IDENTITIES, Clip, render
+from demo.world import scene
+from demo.world.clips import ASPECTS, IDENTITIES, Clip, render
+from demo.world.judge import judge
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import torch
 from diffusers import WanTransformer3DModel
 from safetensors.torch import load_file
 
-from demo import codec, denoiser, export, nets, optim
-from demo.sample import WEIGHTS
-from demo.world import draw_clips, render_all
+from demo.model import codec, denoiser, export, nets, optim
+from demo.model.sample import WEIGHTS
+from demo.world.clips import draw_clips, render_all
 
 
 @pytest.fixture(scope="module")

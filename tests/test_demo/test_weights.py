@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from demo.evaluate import Judged, accuracy, draw_pairs, first_frames, through_vae
-from demo.sample import FOLDERS, Sampler, diffusers_grid, respaced_tail, wan_grid
-from demo.scene import psnr
-from demo.world import IDENTITIES, draw_clips, render_all
+from demo.model.evaluate import Judged, accuracy, draw_pairs, first_frames, through_vae
+from demo.model.sample import FOLDERS, Sampler, diffusers_grid, respaced_tail, wan_grid
+from demo.world.clips import IDENTITIES, draw_clips, render_all
+from demo.world.scene import psnr
 
 PROMPT = "a red star moves to the left"
 # What 200 clips measured (demo/MODEL_CARD.md), less three standard errors of sixteen clips.

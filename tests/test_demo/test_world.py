@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from demo.world import ASPECTS, COLOURS, HELD_OUT, IDENTITIES, SHAPES, TRAINED, Clip, draw_clips, render, render_all
+from demo.world.clips import (
+    ASPECTS,
+    COLOURS,
+    HELD_OUT,
+    IDENTITIES,
+    SHAPES,
+    TRAINED,
+    Clip,
+    draw_clips,
+    render,
+    render_all,
+)
 
 
 def test_the_same_seed_draws_and_renders_the_same_clips():

@@ -105,7 +105,7 @@ def test_every_command_exists_with_its_options_and_settings(command):
     """Also where a command cannot be run: verb, options and keys are those of the code."""
     import typer
 
-    from flows.cli import app
+    from flows.cli.main import app
     from flows.compose import compose_settings
 
     _, *words = shlex.split(command)

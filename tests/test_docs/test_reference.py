@@ -35,7 +35,7 @@ def in_code(page):
 def test_every_verb_and_option_stands_in_the_reference_with_its_meaning():
     import typer
 
-    from flows.cli import app
+    from flows.cli.main import app
 
     page = (FOLDER / "cli.md").read_text()
     sections = dict(re.findall(r"(?ms)^## (headstart .*?)\n(.*?)(?=^## |\Z)", page))
@@ -66,8 +66,8 @@ def test_every_setting_and_choice_stands_in_the_reference_with_its_meaning():
 
 
 def test_every_column_stands_in_the_reference():
-    from prior_store.schema import COLUMNS as MANIFEST
-    from tasks.sheet_columns import COLUMNS as SHEET
+    from prior_store.manifest.schema import COLUMNS as MANIFEST
+    from tasks.sheets.columns import COLUMNS as SHEET
 
     assert set(SHEET) <= in_code("sheet.md")
     assert all(column.meaning for column in SHEET.values())

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from prior_store import Store
-from prior_store.files_local import LocalFiles
-from tasks.model_check import broken_files
+from prior_store.backends.local import LocalFiles
+from tasks.planning.model_check import broken_files
 from tasks.settings import Settings
 
 

@@ -55,7 +55,7 @@ def test_pictures_are_encoded_once_for_all_variants_and_anew_for_another_picture
 
 
 def test_the_memory_of_pictures_is_bounded_but_holds_a_whole_identity():
-    from prior_engine.encoders import Memo
+    from prior_engine.loaded.encoders import Memo
 
     memo, cpu = Memo(), torch.device("cpu")
     for index in range(40):
@@ -69,7 +69,7 @@ def test_the_memory_of_pictures_is_bounded_but_holds_a_whole_identity():
 
 
 def test_each_distinct_text_is_encoded_once(tiny, monkeypatch):
-    from prior_engine.pipelines import rules
+    from prior_engine.loaded import calls as rules
 
     seen = []
     plain = rules.encode_text
@@ -138,7 +138,7 @@ def test_wan_prompts_are_keyed_as_the_encoder_sees_them(engine):
 def test_the_cleaned_prompt_is_the_pipelines_own():
     from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
-    from prior_engine.request import clean_prompt
+    from prior_engine.requests.request import clean_prompt
 
     for text in (
         "a \u201cb\u201d\n c",

@@ -9,8 +9,8 @@ from engine_cases import KINDS
 
 from prior_engine import Engine, ModelSpec, inspect_model
 from prior_engine.errors import ModelSourceError, RequestError, UnsupportedError
-from prior_engine.fingerprint import cache_folder, fingerprint
-from prior_engine.pipelines.families import REFUSED_PIPELINES
+from prior_engine.models.families import REFUSED_PIPELINES
+from prior_engine.models.fingerprint import cache_folder, fingerprint
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -179,8 +179,8 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tiny, tmp_path, m
 def test_the_best_device_is_found(cuda, mps, device, monkeypatch):
     import torch
 
-    from prior_engine import config
-    from prior_engine.config import resolve_device
+    from prior_engine.models import spec as config
+    from prior_engine.models.spec import resolve_device
 
     monkeypatch.setattr(config, "_may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
@@ -190,7 +190,7 @@ def test_the_best_device_is_found(cuda, mps, device, monkeypatch):
 
 
 def test_a_machine_without_gpu_files_is_known_without_torch(monkeypatch):
-    from prior_engine import config
+    from prior_engine.models import spec as config
 
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it would now fail
     monkeypatch.setattr(sys, "platform", "linux")

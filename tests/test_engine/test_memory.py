@@ -6,7 +6,7 @@ from engine_cases import OWN, identity, told
 
 from prior_engine import Engine, ModelSpec
 from prior_engine.errors import RequestError
-from prior_engine.memory import tidy
+from prior_engine.loaded.components import tidy
 
 
 def made(tiny, kind="wan-t2v", **settings):
@@ -115,7 +115,7 @@ def test_one_engine_serves_threads_one_after_the_other(tiny, plain):
 
 
 def test_switches_are_put_back_when_the_last_run_ends():
-    from prior_engine.memory import repeatable
+    from prior_engine.loaded.components import repeatable
 
     first, second = repeatable(wanted=True), repeatable(wanted=True)
     first.__enter__()

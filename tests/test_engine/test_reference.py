@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from prior_engine.pipelines.families import FAMILIES, REFUSED_PIPELINES, REFUSED_SOLVERS
-from prior_engine.pipelines.reference import render
+from prior_engine.models.families import FAMILIES, REFUSED_PIPELINES, REFUSED_SOLVERS
+from prior_engine.models.reference import render
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "families.md"
 
 
 def test_the_page_is_the_table_in_code():
     assert PAGE.read_text() == render(), (
-        "write it anew: python -m prior_engine.pipelines.reference > docs/reference/families.md"
+        "write it anew: python -m prior_engine.models.reference > docs/reference/families.md"
     )
 
 

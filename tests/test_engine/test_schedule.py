@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prior_engine import Schedule, check_start_step, count_steps
 from prior_engine.errors import RequestError, StartStepError
-from prior_engine.schedule import shifted, tail_grid, unshifted, wan_grid
+from prior_engine.requests.schedule import shifted, tail_grid, unshifted, wan_grid
 
 REFERENCE = [1, 0.9783, 0.9524, 0.9211, 0.8824, 0.8333, 0.7692, 0.6818, 0.5556, 0.3571]
 LIGHTX2V = Schedule(grid="explicit", sigmas=(1.0, 0.75, 0.5, 0.25), sigma_shift=5.0)
@@ -77,7 +77,7 @@ def test_the_fastwan_grid_is_its_own(engine):
 def test_the_written_grid_is_the_one_that_diffusers_makes_of_the_same_sigmas():
     from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
-    from prior_engine.solver import Grid
+    from prior_engine.runs.solver import Grid
 
     base = np.linspace(1, 0, 11)[:-1]  # UniPC fails on a plain list
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 5.0}

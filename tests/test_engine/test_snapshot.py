@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 
-from prior_engine import Snapshot, solver_state
+from prior_engine import Snapshot
 from prior_engine.errors import SnapshotError
+from prior_engine.runs import solver_state
 
 DTYPES = [
     torch.float32,

@@ -6,7 +6,7 @@ from engine_cases import OWN, identity, told
 
 from prior_engine import Schedule, Snapshot
 from prior_engine.errors import RequestError, UnsupportedError
-from prior_engine.schedule import shifted, wan_grid
+from prior_engine.requests.schedule import shifted, wan_grid
 
 # diffusers hands torch tensors to numpy in a way that numpy 2 will stop to take; nothing that we could change.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")

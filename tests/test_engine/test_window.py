@@ -8,8 +8,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchLCMScheduler, UniPCMultistepScheduler
 
 from prior_engine.errors import UnsupportedError
-from prior_engine.solver import Grid
-from prior_engine.window import Window
+from prior_engine.runs.solver import Grid
+from prior_engine.runs.window import Window
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_strides_are_written_for_ddim_and_uneven_ones_refused():
 
 @pytest.mark.parametrize(("first", "count"), [(999, 3), (449, 2), (449, 1), (7, 8), (333, 7)])
 def test_ddim_tails_end_below_zero_and_not_before(first, count):
-    from prior_engine.resume import _strided
+    from prior_engine.runs.resume import _strided
 
     times = _strided(first, count)
     assert (times[0], len(times)) == (first, count)
@@ -108,7 +108,7 @@ def test_ddim_tails_end_below_zero_and_not_before(first, count):
 
 
 def test_more_steps_than_timesteps_are_refused():
-    from prior_engine.resume import _strided
+    from prior_engine.runs.resume import _strided
 
     with pytest.raises(ValueError, match="tail=9 has more steps than the 8 timesteps that are left"):
         _strided(7, 9)

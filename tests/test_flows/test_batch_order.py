@@ -2,13 +2,13 @@
 
 from contextlib import nullcontext
 
-from flows.batch import Driver
+from flows.graph.driver import Driver
 from flows.prepare import prepare
-from tasks.prior import make_prior
-from tasks.progress import Progress
-from tasks.runtime import Runtime
-from tasks.variant import make_variants
-from tasks.work import RowResult
+from tasks.making.prior import make_prior
+from tasks.making.progress import Progress
+from tasks.making.runtime import Runtime
+from tasks.making.variant import make_variants
+from tasks.planning.work import RowResult
 from tests.test_flows.conftest import TINY
 
 

@@ -66,9 +66,9 @@ def test_prompts_that_change_nothing_are_named_and_nothing_is_advised(bench):
 
 
 def test_a_stopped_study_goes_on_with_the_pairs_that_it_lacks(tiny_folder, tmp_path, monkeypatch):
-    from flows.inflection import prepare_study, run_study
-    from flows.runner import PlainRunner
-    from tasks.devices import DevicePool
+    from flows.graph.study import prepare_study, run_study
+    from flows.runners.prefect import PlainRunner
+    from tasks.making.devices import DevicePool
 
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     sheet = tmp_path / "s.csv"

@@ -9,7 +9,7 @@ from flows.compose import compose_settings
 from flows.prepare import prepare
 from prior_store import Store
 from tasks.errors import PlanError, SettingsError
-from tasks.recipes import model_spec
+from tasks.planning.recipes import model_spec
 from tests.test_flows.conftest import TINY
 
 

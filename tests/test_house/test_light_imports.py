@@ -30,7 +30,7 @@ def test_the_store_brings_no_model_library_and_no_orchestrator():
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["store", "--help"], ["ui", "start", "--help"]])
 def test_help_brings_nothing_heavy(arguments):
     names, said = imported_by(
-        f"import sys; sys.argv = ['headstart', *{arguments!r}]; from flows.cli import main; main()"
+        f"import sys; sys.argv = ['headstart', *{arguments!r}]; from flows.cli.main import main; main()"
     )
     assert "Usage: headstart" in said
     assert names & (HEAVY | ALSO_FOR_HELP) == set()

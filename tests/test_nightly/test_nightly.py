@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from flows.nightly import deployment_of, settled_overrides
+from flows.on_prefect.nightly import deployment_of, settled_overrides
 from prior_store import Store
 from tasks.errors import SettingsError, SheetError
 
@@ -94,7 +94,7 @@ def exists(wall):
 @pytest.mark.server
 def test_a_cron_line_means_the_clock_on_the_wall_before_and_after_a_change(api, folder):
     program = (
-        "import sys; from flows.nightly import deployment_of;"
+        "import sys; from flows.on_prefect.nightly import deployment_of;"
         "print(deployment_of(sys.argv[1:], name='dst', cron='30 2 * * *', timezone='Europe/Berlin', every_s=None).apply())"
     )
     said = subprocess.run(

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from prior_store.testing import recipe_of
-from tasks.report import write_report, write_single_file
+from tasks.pages.report import write_report, write_single_file
 
 pytestmark = pytest.mark.browser
 

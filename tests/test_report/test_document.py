@@ -6,8 +6,8 @@ import os
 import pytest
 
 from tasks.errors import PlanError
-from tasks.report import latest_batch, page, write_report, write_single_file
-from tasks.report_document import report_document
+from tasks.pages.document import report_document
+from tasks.pages.report import latest_batch, page, write_report, write_single_file
 
 
 def told(document, what="status"):

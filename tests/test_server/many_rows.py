@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from flows import batch
+from flows.graph import driver as batch
 from tasks.errors import InterruptedBatchError, RowsFailedError
-from tasks.runtime import runtime_for
-from tasks.work import BatchContext, PriorWork, RowResult, VariantWork
+from tasks.making.runtime import runtime_for
+from tasks.planning.work import BatchContext, PriorWork, RowResult, VariantWork
 
 _COUNT = itertools.count(1)
 
@@ -48,6 +48,6 @@ def make_variants(chunk: Sequence[VariantWork], prior: PriorWork, context: Batch
 if __name__ == "__main__":
     FAIL_EVERY, STOP_AFTER = int(sys.argv[1]), int(sys.argv[2])
     batch.encode_prompts, batch.make_prior, batch.make_variants = encode_prompts, make_prior, make_variants
-    from flows.launch import launch
+    from flows.cli.run import launch
 
     sys.exit(launch(sys.argv[3:], json_logs=False, quiet=True))

@@ -88,7 +88,7 @@ def asked(database, query):
 
 
 def test_a_batch_is_recorded_in_postgres(database, tiny_t2v, tmp_path, monkeypatch):
-    from flows import server
+    from flows.on_prefect import server
 
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
     for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME"):

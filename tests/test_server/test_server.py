@@ -12,8 +12,8 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from flows import server
-from flows.cli import app
+from flows.cli.main import app
+from flows.on_prefect import server
 from tasks.errors import ServerError
 from tasks.settings import ServerSettings
 

@@ -215,7 +215,7 @@ def test_the_artifact_page_shows_the_pictures(api, small, page):
 def test_the_parameter_form_shows_every_field_with_its_meaning(api, small, page, tiny_t2v):
     _, _, folder = small
     program = (
-        "from flows.nightly import deployment_of; import sys;"
+        "from flows.on_prefect.nightly import deployment_of; import sys;"
         "print(deployment_of(sys.argv[1:], name='form', cron='0 3 * * *', timezone='UTC', every_s=None).apply())"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

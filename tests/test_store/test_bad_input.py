@@ -44,7 +44,7 @@ def test_a_root_that_is_a_file(tmp_path):
 
 def test_a_root_without_rights(tmp_path, monkeypatch):
     """Rights do not bind the superuser, whom containers run as: the refusal is that of the system call."""
-    from prior_store.files_local import LocalFiles
+    from prior_store.backends.local import LocalFiles
 
     Store.open(tmp_path / "store")
 
@@ -57,7 +57,7 @@ def test_a_root_without_rights(tmp_path, monkeypatch):
 
 
 def test_a_store_that_may_only_be_read(tmp_path, monkeypatch):
-    from prior_store.files_local import LocalFiles
+    from prior_store.backends.local import LocalFiles
 
     commit = put_object(Store.open(tmp_path / "store"), 1)
 
@@ -127,7 +127,7 @@ class TestS3:
             Store.open("s3://there-is-no-such-bucket/store", storage_options=moto_server.options)
 
     def test_a_server_that_is_not_there(self, seaweed_server, monkeypatch):
-        monkeypatch.setattr("prior_store.files_object.FIRST_PAUSE_S", 0.01)
+        monkeypatch.setattr("prior_store.backends.objects.FIRST_PAUSE_S", 0.01)
         options = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}}
         with pytest.raises(StoreUnreachableError):
             Store.open("s3://bucket/store", storage_options=options)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from prior_store import Store, recipe_key
-from prior_store.capabilities import SingleWriterWarning, open_root
+from prior_store.backends.capabilities import SingleWriterWarning, open_root
+from prior_store.backends.objects import ATTEMPTS, ObjectFiles
 from prior_store.errors import DamagedError, NoSpaceError, StoreUnreachableError
-from prior_store.files_object import ATTEMPTS, ObjectFiles
 from prior_store.testing import fill, latents_of, put_object, recipe_of
 from tests.test_store.faulty import Faulty, PayloadError, ServerError
 
@@ -152,7 +152,7 @@ def test_no_space_is_said_and_nothing_is_left(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("prior_store.files_local.os.fsync", full)
+        patch.setattr("prior_store.backends.local.os.fsync", full)
         with pytest.raises(NoSpaceError, match=r"no space left under file://.* free some with `store gc`"):
             put_object(store, 1)
     left = {path.rsplit("/", 1)[1].split("-")[0] for path in set(store.files.find("")) - before}
@@ -171,7 +171,7 @@ def test_a_disk_that_is_full_at_the_last_moment_gives_no_commit(tmp_path, monkey
 
     with store.claim("variants", recipe_key(recipe)) as claim, monkeypatch.context() as patch:
         claim.put_file("video.mp4", b"frames")
-        patch.setattr("prior_store.files_local.os.fsync", full)
+        patch.setattr("prior_store.backends.local.os.fsync", full)
         with pytest.raises(NoSpaceError, match="free some with `store gc`"):
             claim.publish(recipe=recipe)
     assert store.commit_of("variants", recipe_key(recipe)) is None
@@ -190,7 +190,7 @@ def test_everything_a_commit_names_is_flushed_before_it(tmp_path, monkeypatch):
         flushed.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
         plain(handle)
 
-    monkeypatch.setattr("prior_store.files_local.os.fsync", fsync)
+    monkeypatch.setattr("prior_store.backends.local.os.fsync", fsync)
     with store.claim("variants", recipe_key(recipe)) as claim:
         claim.put_file("video.mp4", b"frames")
         claim.put_tensors("latents.safetensors", {"latents": torch.zeros(2)})

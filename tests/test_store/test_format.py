@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from prior_store import Store, recipe_key
-from prior_store.gc import Retention
+from prior_store.care.gc import Retention
 from prior_store.layout import LOG, fragment_path
-from prior_store.schema import COLUMNS, SCHEMA, table_of
+from prior_store.manifest.schema import COLUMNS, SCHEMA, table_of
 from prior_store.testing import put_object, recipe_of
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from prior_store import Store, recipe_key
 from prior_store.testing import latents_of, put_object, recipe_of
 

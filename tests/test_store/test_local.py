@@ -6,7 +6,7 @@ import os
 import pytest
 
 from prior_store import Store
-from prior_store.capabilities import SingleWriterWarning
+from prior_store.backends.capabilities import SingleWriterWarning
 from prior_store.testing import StorePromises, put_object
 
 
@@ -21,7 +21,7 @@ def test_a_disk_without_hard_links_is_said_to_have_one_writer(tmp_path, monkeypa
     def refused(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("prior_store.files_local.os.link", refused)
+    monkeypatch.setattr("prior_store.backends.local.os.link", refused)
     with pytest.warns(SingleWriterWarning, match="only one process"):
         store = Store.open(tmp_path / "store")
     commit = put_object(store, 1)

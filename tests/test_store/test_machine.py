@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from prior_store import Store, recipe_key
-from prior_store.gc import Retention
+from prior_store.care.gc import Retention
 from prior_store.layout import KINDS
 from prior_store.testing import fill, put_object, recipe_of
 

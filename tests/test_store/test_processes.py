@@ -1,4 +1,4 @@
-"""Many processes on one store. The longer runs of the same code are in benchmarks/store_promises.py."""
+"""Many processes on one store. The longer runs of the same code are in benchmarks/store/promises.py."""
 
 import os
 import signal

@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import hashlib, torch
-from prior_store.tensors import decode, encode
+from prior_store.objects.tensors import decode, encode
 notes = {name: name * 2 for name in "zebra apple mango kiwi".split()}
 content = encode({"b": torch.arange(3), "a": torch.ones(2, 2, dtype=torch.bfloat16)}, notes)
 values, metadata = decode(content, "here")

@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 from prior_store import Store, recipe_key
-from prior_store.gc import Retention
+from prior_store.care.gc import Retention
 from prior_store.testing import fill, put_object, recipe_of
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.test_store.workers", "s3fs", "pyarrow.dataset", "prior_store.manifest"])
+CONTEXT.set_forkserver_preload(["tests.test_store.workers", "s3fs", "pyarrow.dataset", "prior_store.manifest.table"])
 
 
 def run_all(target, argument_lists, patience_s=200):

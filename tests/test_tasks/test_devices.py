@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks import devices
+from tasks.making import devices
 from tasks.settings import ModelSettings, RunnerSettings, Settings
 
 

@@ -5,7 +5,7 @@ import torch
 
 from flows.compose import compose_settings
 from tasks.errors import SettingsError
-from tasks.guard import LOST, STUCK, earlier, look
+from tasks.making.guard import LOST, STUCK, earlier, look
 from tasks.settings import GuardSettings
 
 GUARD = GuardSettings(enabled=True, retry_earlier=2)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.inflection import Setting, settings_to_try
-from tasks.inflection_study import Bar, concluded
+from tasks.studies.conclusion import Bar, concluded
+from tasks.studies.pair import Setting, settings_to_try
 
 BAR = Bar(follow=0.9, detail=0.8)
 TOTAL = 6

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks import likeness
+from tasks.studies import likeness
 
 RNG = np.random.default_rng(7)
 PRIOR = RNG.random((5, 32, 48, 3)).astype(np.float32)

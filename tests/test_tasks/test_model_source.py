@@ -3,8 +3,8 @@
 import pytest
 
 from flows.compose import compose_settings
-from tasks.model_source import fitted, model_folder
-from tasks.sheet import load_sheet
+from tasks.planning.model_source import fitted, model_folder
+from tasks.sheets.rows import load_sheet
 
 TEXT = "identity,prompt\nstar,a red star grows\n"
 PICTURE = "identity,prompt,image\nstar,a red star grows,star.png\n"

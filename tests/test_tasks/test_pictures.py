@@ -7,8 +7,8 @@ import zlib
 import pytest
 from PIL import Image
 
-from tasks.pictures import PictureError, open_picture, resolve_picture
 from tasks.settings import SheetSettings
+from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
 
 
 @pytest.fixture

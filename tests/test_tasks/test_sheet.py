@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.settings import SheetSettings
-from tasks.sheet import load_sheet
+from tasks.sheets.rows import load_sheet
 
 ROWS = [
     {"identity": "fox", "prompt": "a fox runs", "seed": 3, "tags": "red, quick"},

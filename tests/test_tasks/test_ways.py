@@ -2,10 +2,10 @@
 
 import pytest
 
-from tasks.inflection_answer import Advice
+from tasks.planning.advice import Advice
+from tasks.planning.ways import Way, default_way, way_of
 from tasks.settings import ModelSettings, Settings
-from tasks.sheet import Row
-from tasks.ways import Way, default_way, way_of
+from tasks.sheets.rows import Row
 
 DEMO = ModelSettings(start_step=4, tail=3, start="line")
 MEASURED = Advice(

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from flows import terminal
-from flows.launch import closing
-from flows.run_batch import BatchResult
-from tasks.progress import Progress
-from tasks.work import RowResult
+from flows.cli import terminal
+from flows.cli.run import closing
+from flows.graph.batch import BatchResult
+from tasks.making.progress import Progress
+from tasks.planning.work import RowResult
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7][;m]")
 

@@ -1,0 +1,1 @@
+"""The demo's model: its nets, its training, its weights."""

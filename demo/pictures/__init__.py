@@ -1,0 +1,1 @@
+"""Pictures of the demo: for the documentation and for the demo sheet."""

@@ -1,0 +1,1 @@
+"""The command line: a file a group of verbs. Nothing imports it but `python -m flows.cli`."""

@@ -1,0 +1,258 @@
+"""The command line. Every verb imports what it needs when it runs, so that help and completion answer at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+
+import typer
+
+from flows.cli.store import app as store_app
+
+if TYPE_CHECKING:
+    from flows.prepare import Only
+
+EXIT_DONE, EXIT_SOME_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="headstart",
+    help="Give every video variant a head start: record one full run per identity, start all others from one of its steps.",
+    epilog="Exit codes: 0 all done; 1 some rows failed; 2 the input was wrong and nothing ran; 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+ui_app = typer.Typer(
+    help="The Prefect server of this machine: start, stop, look.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(ui_app, name="ui")
+app.add_typer(store_app, name="store")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="settings as key=value or group=choice, e.g. sheet=my.csv schedule.num_inference_steps=20",
+        show_default=False,
+    ),
+]
+JsonLogs = Annotated[bool, typer.Option("--json-logs", help="log as JSON lines")]
+Json = Annotated[bool, typer.Option("--json", help="answer as JSON")]
+
+
+def main() -> NoReturn:
+    """Run the command line; mistakes of the user end in one clear message, never in a traceback."""
+    from tasks.errors import BatchError
+
+    try:
+        # Outside of standalone mode an exit code comes back as the value.
+        code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        _say("interrupted; what was finished is kept, run the same command again to go on")
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except BatchError as error:
+        _fail(str(error))
+    except Exception as error:  # the last door: decide whether this is a message for a person or a fault of ours
+        usage = _usage_message(error)
+        if usage is not None:
+            _fail(usage)
+        if _is_told(error):
+            _fail(str(error))
+        raise
+    raise SystemExit(code if isinstance(code, int) else EXIT_DONE)
+
+
+def _usage_message(error: Exception) -> str | None:
+    # Typer carries its own copy of click, so its errors are known by what they can do, not by their class.
+    tell = getattr(error, "format_message", None)
+    return f"{tell()} See headstart --help" if tell is not None else None
+
+
+def _is_told(error: Exception) -> bool:
+    """Errors of engine and store speak for themselves."""
+    return any(kind.__name__ in {"EngineError", "StoreError"} for kind in type(error).__mro__)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _fail(text: str) -> NoReturn:
+    _say(f"headstart: {text}")
+    raise SystemExit(EXIT_BAD_INPUT)
+
+
+@app.command()
+def run(
+    overrides: Overrides = None,
+    json_logs: JsonLogs = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the summary")] = False,
+    only: Annotated[
+        str, typer.Option(help="all, priors (record them, no variants) or variants (of priors that are there)")
+    ] = "all",
+) -> None:
+    """Make every row of a sheet that the store lacks.
+
+    Example: headstart run sheet=my.csv model=demo schedule.num_inference_steps=10
+    """
+    from flows.cli.run import launch
+
+    if only not in {"all", "priors", "variants"}:
+        _fail(f"--only {only!r} is not known; choose one of ['all', 'priors', 'variants']")
+    raise typer.Exit(launch(overrides or [], json_logs=json_logs, quiet=quiet, only=cast("Only", only)))
+
+
+@app.command()
+def plan(overrides: Overrides = None, as_json: Json = False) -> None:
+    """Say what `run` would do: what is cached, what is left, steps saved, time and disk needed.
+
+    Example: headstart plan sheet=my.csv
+    """
+    from flows.cli.run import show_plan
+
+    raise typer.Exit(show_plan(overrides or [], as_json=as_json))
+
+
+@app.command()
+def inflection(
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the answer")] = False,
+) -> None:
+    """Measure on a few rows which start step and tail to use; start_step=auto uses the answer from then on.
+
+    Example: headstart inflection sheet=my.csv inflection.pairs=12
+    """
+    from flows.graph.study import launch_study
+
+    raise typer.Exit(launch_study(overrides or [], as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def config(
+    overrides: Overrides = None,
+    keys: Annotated[bool, typer.Option("--keys", help="list every setting with its meaning")] = False,
+) -> None:
+    """Show the settings that a run would use, as YAML.
+
+    Example: headstart config schedule=unipc
+    """
+    from flows.cli.show import show_config, show_keys
+
+    typer.echo(show_keys() if keys else show_config(overrides or []), nl=False)
+
+
+@app.command()
+def report(
+    batch: Annotated[str | None, typer.Argument(help="name of the batch; the latest when missing")] = None,
+    overrides: Overrides = None,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="one page with all videos inside, to be sent to somebody")
+    ] = False,
+    out: Annotated[str | None, typer.Option(help="where that page goes; BATCH.html when missing")] = None,
+) -> None:
+    """Write the report of a batch again, from the manifest.
+
+    Example: headstart report demo-20261121-101500 store=headstart-store
+    """
+    from flows.cli.show import write_report_again
+
+    typer.echo(write_report_again(batch, overrides or [], single_file=single_file, out=out))
+
+
+@app.command()
+def nightly(
+    overrides: Overrides = None,
+    cron: Annotated[str, typer.Option(help="when, as a cron line")] = "30 2 * * *",
+    timezone: Annotated[str, typer.Option(help="whose clock the cron line means")] = "UTC",
+    every: Annotated[float | None, typer.Option(help="run every so many seconds instead of by cron")] = None,
+    name: Annotated[str, typer.Option(help="name of the deployment")] = "nightly",
+) -> None:
+    """Serve a deployment that renders a sheet on a schedule, until interrupted.
+
+    Example: headstart nightly sheet=my.csv --cron "30 2 * * *" --timezone Europe/Berlin
+    """
+    from flows.compose import compose_settings
+    from flows.on_prefect.server import connect
+
+    if connect(compose_settings(overrides or []).server) is None:
+        _fail("a schedule needs a Prefect server; leave server=none out")
+    from flows.on_prefect.nightly import serve_nightly
+
+    serve_nightly(overrides or [], name=name, cron=cron, timezone=timezone, every_s=every)
+
+
+@app.command()
+def doctor(overrides: Overrides = None, as_json: Json = False) -> None:
+    """Say what is wrong with this machine, and what to do; exit code 1 when something has to be mended.
+
+    Example: headstart doctor store=s3://bucket/headstart
+    """
+    from flows.doctor import examine, told
+    from flows.on_prefect.server import quiet_environment
+
+    quiet_environment()
+    findings = examine(overrides or [])
+    typer.echo(told(findings, as_json=as_json), nl=False)
+    raise typer.Exit(EXIT_SOME_FAILED if any(finding.status == "fail" for finding in findings) else EXIT_DONE)
+
+
+@ui_app.command("start")
+def ui_start(overrides: Overrides = None) -> None:
+    """Start the Prefect server (or find it running) and say where it is.
+
+    Example: headstart ui start server.port=4300
+    """
+    from flows.compose import compose_settings
+    from flows.on_prefect.server import quiet_environment, start
+
+    quiet_environment()
+    typer.echo(f"the Prefect UI is at {start(compose_settings(overrides or []).server).ui_url}")
+
+
+@ui_app.command("stop")
+def ui_stop() -> None:
+    """Stop the server that Headstart started.
+
+    Example: headstart ui stop
+    """
+    from flows.on_prefect.server import stop
+
+    typer.echo("stopped" if stop() else "no server of Headstart's is running")
+
+
+@ui_app.command("status")
+def ui_status() -> None:
+    """Say whether the server runs and answers; exit code 1 when it does not.
+
+    Example: headstart ui status
+    """
+    from flows.on_prefect.server import healthy, log_file, running
+
+    server = running()
+    if server is None:
+        typer.echo("not running; start it with: headstart ui start")
+        raise typer.Exit(EXIT_SOME_FAILED)
+    answers = healthy(server.api_url)
+    typer.echo(
+        f"running at {server.ui_url} (process {server.pid}), {'answers' if answers else f'does not answer; see {log_file()}'}"
+    )
+    raise typer.Exit(EXIT_DONE if answers else EXIT_SOME_FAILED)
+
+
+@ui_app.command("open")
+def ui_open() -> None:
+    """Open the UI in a browser.
+
+    Example: headstart ui open
+    """
+    from flows.on_prefect.server import running
+
+    server = running()
+    if server is None:
+        _fail("no server is running; start it with: headstart ui start")
+    typer.launch(server.ui_url)
+
+
+if __name__ == "__main__":
+    main()

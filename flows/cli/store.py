@@ -1,0 +1,218 @@
+"""`headstart store ...`: list, show, measure, verify, mend and clean a store. Answers as text or JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from prior_store import Store
+
+app = typer.Typer(
+    help="What the store holds: list, show, verify, mend, clean.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="settings, e.g. store=s3://bucket/prefix", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="answer as JSON")]
+COLUMNS = ("kind", "status", "identity", "row_id", "start_step", "steps_run", "created_at", "key")
+
+
+def _store(overrides: list[str] | None, *, create: bool = False) -> Store:
+    from flows.compose import compose_settings
+    from prior_store import Store
+
+    settings = compose_settings(overrides or []).store
+    return Store.open(
+        settings.url, storage_options=settings.storage_options, create=create, verify_hashes=settings.verify_hashes
+    )
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
+
+
+@app.command("ls")
+def list_rows(
+    overrides: Overrides = None,
+    kind: Annotated[str | None, typer.Option(help="priors or variants")] = None,
+    identity: Annotated[str | None, typer.Option(help="only this identity")] = None,
+    batch: Annotated[str | None, typer.Option(help="only this batch")] = None,
+    status: Annotated[str | None, typer.Option(help="done, failed or removed")] = None,
+    tag: Annotated[str | None, typer.Option(help="only rows with this tag")] = None,
+    limit: Annotated[int, typer.Option(help="rows at most, newest first; 0 = all")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List what the manifest names, newest first.
+
+    Example: headstart store ls --kind variants --identity fox
+    """
+    import pyarrow.compute as pc
+
+    chosen = None
+    for column, value in {"kind": kind, "identity": identity, "batch": batch, "status": status}.items():
+        if value is not None:
+            fits = pc.field(column) == value
+            chosen = fits if chosen is None else chosen & fits
+    columns = None if as_json else [*COLUMNS, "tags"]
+    rows = _store(overrides).manifest(chosen, columns).to_pylist()
+    rows = [row for row in rows if tag is None or tag in (row.get("tags") or ())]
+    rows.sort(key=lambda row: str(row["created_at"]), reverse=True)
+    shown = rows[:limit] if limit else rows
+    if as_json:
+        _print_json(shown)
+        return
+    for row in shown:
+        start = "" if row["start_step"] is None else f"k{row['start_step']}"
+        when = "" if row["created_at"] is None else f"{row['created_at']:%Y-%m-%d %H:%M}"
+        kept = f"{row['kind'] or '':9}{row['status'] or '':8}{when:17}{row['key'][:12]}  {start:4}"
+        sys.stdout.write(f"{kept}{row['identity'] or ''}  {row['row_id'] or ''}\n")
+    sys.stdout.write(f"{len(shown)} of {len(rows)} rows\n")
+
+
+@app.command()
+def show(key: Annotated[str, typer.Argument(help="a key or its first digits")], overrides: Overrides = None) -> None:
+    """Show everything that is known of one prior or variant: recipe, pins, files, timings.
+
+    Example: headstart store show 3f2a9c
+    """
+    store = _store(overrides)
+    commit = store.commit_of(*store.find(key))
+    if commit is None:
+        raise typer.Exit(1)
+    plain = json.loads(commit.to_json())
+    plain["uris"] = {name: store.uri_of(commit, name) for name in commit.files}
+    _print_json(plain)
+
+
+@app.command()
+def du(overrides: Overrides = None, as_json: Json = False) -> None:
+    """Say how much room the store takes, and for what.
+
+    Example: headstart store du
+    """
+    used = _store(overrides).du()
+    if as_json:
+        _print_json(used)
+        return
+    for room, held in used["rooms"].items():
+        sys.stdout.write(f"{room:40}{held['files']:>8} files{held['bytes'] / 2**20:>12,.1f} MiB\n")
+    for batch, held in used["batches"].items():
+        sys.stdout.write(f"{f'batch {batch}'[:40]:40}{held['objects']:>6} objects{held['bytes'] / 2**20:>12,.1f} MiB\n")
+    sys.stdout.write(f"{'all':40}{used['bytes'] / 2**20:>26,.1f} MiB\n")
+
+
+@app.command()
+def verify(
+    overrides: Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="sizes only, no digests")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prove the store: every row has its whole object, every object its row, every byte is right. Exit code 1 if not.
+
+    Example: headstart store verify --quick
+    """
+    report = _store(overrides).verify(quick=quick, progress=_progress if sys.stderr.isatty() else None)
+    if as_json:
+        _print_json(dataclasses.asdict(report))
+    else:
+        sys.stdout.write(
+            f"{report.objects} objects, {report.files} files, {report.rows} rows, {len(report.problems)} problems\n"
+        )
+        for problem in report.problems:
+            sys.stdout.write(f"{problem.what}: {problem.text}\n")
+        if report.problems:
+            sys.stdout.write("mend what can be mended with: headstart store repair\n")
+    raise typer.Exit(report.exit_code)
+
+
+def _progress(done: int, total: int) -> None:
+    sys.stderr.write(f"\r{done}/{total} files" + ("\n" if done == total else ""))
+
+
+@app.command()
+def repair(overrides: Overrides = None, as_json: Json = False) -> None:
+    """Write missing manifest rows again and put torn objects into quarantine; nothing is deleted.
+
+    Example: headstart store repair
+    """
+    done = _store(overrides).repair()
+    if as_json:
+        _print_json(dataclasses.asdict(done))
+    else:
+        sys.stdout.write("".join(f"{action}\n" for action in done.actions))
+        sys.stdout.write(f"{len(done.before.problems)} problems before, {len(done.after.problems)} after\n")
+    raise typer.Exit(done.after.exit_code)
+
+
+@app.command("import")
+def import_store(
+    url: Annotated[str, typer.Argument(help="folder or URL of the store to take from; nothing in it changes")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Take priors, variants and embeddings of another store that this one lacks. Exit code 1 if some could not be taken.
+
+    Example: headstart store import s3://team/headstart store=headstart-store
+    """
+    from prior_store import Store
+
+    done = _store(overrides, create=True).import_from(Store.open(url, create=False))
+    if as_json:
+        _print_json(dataclasses.asdict(done))
+    else:
+        sys.stdout.write(
+            f"{done.priors} priors, {done.variants} variants and {done.embeddings} embeddings taken "
+            f"({done.bytes / 2**20:,.1f} MiB), {done.there} were there, {len(done.refused)} refused\n"
+        )
+        sys.stdout.write("".join(f"refused: {text}\n" for text in done.refused))
+    raise typer.Exit(done.exit_code)
+
+
+@app.command()
+def gc(
+    overrides: Overrides = None,
+    delete: Annotated[bool, typer.Option("--delete", help="really remove; without it nothing is touched")] = False,
+    grace_hours: Annotated[float, typer.Option(help="what is younger stays, whatever it is")] = 24.0,
+    older_than_days: Annotated[float | None, typer.Option(help="also finished objects older than this")] = None,
+    batch: Annotated[list[str] | None, typer.Option(help="also finished objects of this batch")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="also finished objects with this tag")] = None,
+    unused_steps: Annotated[
+        bool, typer.Option("--unused-steps", help="also snapshots that no variant started from")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what could be removed; with --delete remove it. Abandoned attempts always, finished objects only when asked.
+
+    Example: headstart store gc --batch old-batch --delete
+    """
+    from prior_store.care.gc import Retention
+
+    retention = Retention(
+        older_than_s=None if older_than_days is None else older_than_days * 86400, batches=batch or (), tags=tag or ()
+    )
+    found = _store(overrides).gc(
+        dry_run=not delete, grace_s=grace_hours * 3600, retention=retention, unused_steps=unused_steps
+    )
+    if as_json:
+        _print_json({"deleted": delete, "items": [dataclasses.asdict(item) for item in found.items]})
+        return
+    for item in found.items:
+        sys.stdout.write(f"{item.bytes:>12}  {item.why:40}{item.path}\n")
+    word = "removed" if delete else "could be removed; nothing was touched, do it with --delete"
+    sys.stdout.write(f"{len(found.items)} files, {found.bytes / 2**20:,.1f} MiB {word}\n")
+
+
+@app.command()
+def compact(overrides: Overrides = None) -> None:
+    """Merge the manifest's many small files into one; safe beside running batches.
+
+    Example: headstart store compact
+    """
+    done = _store(overrides).compact()
+    sys.stdout.write(f"{len(done.absorbed)} manifest files merged into one, {done.rows} rows\n")

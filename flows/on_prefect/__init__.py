@@ -1,0 +1,1 @@
+"""The Prefect side: flows with typed forms, deployments, the nightly service, what the UI shows, the server."""

@@ -1,0 +1,122 @@
+"""Serves a deployment that renders a sheet on a schedule; two runs of it never overlap."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flows.compose import GROUPS, choices
+from tasks.errors import SettingsError
+
+# Settings that may name a place on this machine; a model may as well be a hub id, so it has to exist to be one.
+_PLACES = {"sheet", "sheet.path", "sheet.identities", "store", "store.url"}
+_MODELS = {"model", "model.source"}
+_ENDINGS = (signal.SIGINT, signal.SIGTERM)
+
+
+def deployment_of(
+    overrides: Sequence[str], *, name: str, cron: str | None, timezone: str, every_s: float | None
+) -> Any:
+    """The deployment that `serve_nightly` serves."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron, Interval
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.on_prefect.flows import render_sheet
+    from flows.prepare import prepare
+
+    # A sheet or setting that is wrong is told now, not at half past two in the night.
+    prepared = prepare(overrides)
+    if every_s is not None:
+        schedule: Any = Interval(timedelta(seconds=every_s))
+    else:
+        schedule = Cron(_checked_cron(cron or ""), timezone=_checked_timezone(timezone))
+    settled = settled_overrides(overrides)
+    return render_sheet.to_deployment(
+        name=name,
+        schedule=schedule,
+        # By module, not by file: a run starts in another folder, and an installed Headstart lies in site-packages.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        parameters={"sheet": _absolute(prepared.settings.sheet.path or "demo"), "overrides": settled},
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        tags=["headstart", *prepared.settings.tags],
+        description=f"Renders {prepared.settings.sheet.path} into {prepared.store.url}; does only what is missing.",
+    )
+
+
+def serve_nightly(
+    overrides: Sequence[str], *, name: str, cron: str | None, timezone: str, every_s: float | None
+) -> None:
+    """Serve until interrupted or told to end. Each run is a process of its own."""
+    deployment = deployment_of(overrides, name=name, cron=cron, timezone=timezone, every_s=every_s)
+    asyncio.run(_serve(deployment))
+
+
+async def _serve(deployment: Any) -> None:
+    from prefect.runner import Runner
+
+    runner = Runner(limit=1)
+    await runner.aadd_deployment(deployment)
+    serving = asyncio.create_task(runner.start())
+    await asyncio.sleep(0)  # it installs its own handler first
+    loop, ending = asyncio.get_running_loop(), []
+
+    def end() -> None:
+        # Prefect's handler leaves at once: its run is killed in mid-write and stays Running in the UI for ever. So the run
+        # is cancelled first, which keeps what it has finished; a second signal ends everything the hard way.
+        for number in _ENDINGS:
+            loop.remove_signal_handler(number)
+        ending.append(asyncio.ensure_future(runner.astop()))
+
+    for number in _ENDINGS:
+        loop.add_signal_handler(number, end)
+    await serving
+    await asyncio.gather(*ending)
+
+
+def settled_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides with absolute paths: a scheduled run starts in another folder."""
+    settled = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if key not in {"sheet", "sheet.path"}:
+            settled.append(f"{key}{equals}{_settled(key, value)}")
+    if not any(text.startswith(("store=", "store.url=")) for text in settled):
+        settled.append(f"store.url={_absolute('headstart-store')}")
+    return settled
+
+
+def _settled(key: str, value: str) -> str:
+    if key in GROUPS and value in choices(key):
+        return value
+    if key in _PLACES or (key in _MODELS and Path(value).exists()):
+        return _absolute(value)
+    return value
+
+
+def _absolute(value: str) -> str:
+    return value if "://" in value or value in {"demo", "-"} else str(Path(value).resolve())
+
+
+def _checked_cron(cron: str) -> str:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        raise SettingsError(f"--cron {cron!r} is no cron line; five fields are needed, e.g. '30 2 * * *'") from None
+    return cron
+
+
+def _checked_timezone(timezone: str) -> str:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise SettingsError(f"--timezone {timezone!r} is not known; give one such as Europe/Berlin or UTC") from None
+    return timezone

@@ -1,0 +1,1 @@
+"""Where work runs: threads of this process, or Prefect tasks. One contract for all."""

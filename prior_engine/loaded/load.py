@@ -1,0 +1,82 @@
+"""Loads single components of a model folder, in the dtype and on the device that they need."""
+
+import contextlib
+import importlib
+import inspect
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from prior_engine.errors import EngineError, ModelSourceError, RequestError
+from prior_engine.models.spec import DEFAULT_ATTENTION, ModelInfo, ModelSpec
+
+EXPERTS = ("transformer", "transformer_2")
+TEXT = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
+
+
+def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> Any:
+    """One component, weights from safetensors only."""
+    import torch
+
+    library, kind_name = info.components[name]
+    kind = getattr(importlib.import_module(library), kind_name, None)
+    if kind is None:
+        raise ModelSourceError(f"the component {name!r} wants {library}.{kind_name}, which is not installed")
+    folder = info.folder / name
+    if not hasattr(kind, "parameters"):  # tokenizers and image processors
+        return kind.from_pretrained(folder)
+    dtype = torch.float32 if name == "vae" and info.family.vae_in_float32 else getattr(torch, info.dtype)
+    try:
+        model = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+    except OSError as problem:
+        raise ModelSourceError(f"the component {name!r} cannot be read from its folder: {problem}") from None
+    model.eval().requires_grad_(requires_grad=False)
+    if name in EXPERTS:
+        _prepare_expert(model, spec, dtype)
+    if spec.offload == "group" and name in EXPERTS:
+        model.enable_group_offload(
+            onload_device=torch.device(device), offload_device=torch.device("cpu"), offload_type="block_level",
+            num_blocks_per_group=1, use_stream=device.startswith("cuda"),
+        )  # fmt: skip
+    else:
+        model.to(device)
+    return model
+
+
+def _prepare_expert(model: Any, spec: ModelSpec, dtype: Any) -> None:
+    import torch
+
+    if spec.quantization is not None:
+        model.enable_layerwise_casting(storage_dtype=getattr(torch, spec.quantization), compute_dtype=dtype)
+    try:
+        with _own_attention_only():
+            model.set_attention_backend(spec.attention_backend or DEFAULT_ATTENTION)
+    except (ValueError, RuntimeError, ImportError) as problem:
+        raise RequestError(f"attention_backend={spec.attention_backend!r} cannot be used here: {problem}") from None
+
+
+@contextlib.contextmanager
+def _own_attention_only() -> Iterator[None]:
+    """Pin a model's attention without touching the others: diffusers also changes what every unpinned model uses."""
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry as Registry
+
+    chatty = logging.getLogger("diffusers.models.modeling_utils")
+    active, level = Registry.get_active_backend()[0], chatty.level
+    chatty.setLevel(logging.ERROR)  # it warns at every call that attention backends are experimental
+    try:
+        yield
+    finally:
+        chatty.setLevel(level)
+        Registry.set_active_backend(active)
+
+
+def assemble(info: ModelInfo, parts: dict[str, Any]) -> Any:
+    """The pipeline as diffusers wrote it, around whichever components are in memory."""
+    import diffusers
+
+    kind = getattr(diffusers, info.pipeline, None)
+    if kind is None:
+        raise EngineError(f"the installed diffusers has no {info.pipeline!r}; install the pinned version")
+    wanted = inspect.signature(kind.__init__).parameters
+    settings = {name: value for name, value in info.settings.items() if name in wanted}
+    return kind(**{name: parts.get(name) for name in info.components if name in wanted}, **settings)

@@ -1,1 +1,0 @@
-"""How each family of pipelines is recognised, loaded, called and decoded."""

@@ -1,0 +1,1 @@
+"""What is asked of the engine: identity, conditioning, schedule. Frozen values, no torch."""

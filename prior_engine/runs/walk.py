@@ -1,0 +1,273 @@
+"""One call of a pipeline through the window: from noise or from a snapshot, to the end, snapshot by snapshot."""
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from prior_engine.errors import (
+    EngineError,
+    NonFiniteLatentsError,
+    PinMismatchError,
+    RunCancelledError,
+    UnsupportedError,
+)
+from prior_engine.runs import noise, solver_state
+from prior_engine.runs.snapshot import Snapshot
+from prior_engine.runs.solver import Grid
+from prior_engine.runs.window import Window
+
+log = logging.getLogger(__name__)
+
+Cancel = Callable[[], bool]
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Walk:
+    """What one call is to do: `steps` in all, from the one after `origin`, or from noise."""
+
+    scheduler: Any
+    steps: int
+    grid: Grid | None = None
+    origin: Snapshot | None = None
+    keeps_history: bool = True
+    restarts: bool = False
+    adds_noise: bool = False
+    generators: Sequence[torch.Generator] = ()
+    pins: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[Mapping[str, Any], ...] = ()
+    batch_size: int = 1
+
+    @property
+    def first(self) -> int:
+        """The number of the first step that is run."""
+        return 0 if self.origin is None or self.restarts else self.origin.step + 1
+
+
+def walk(
+    pipe: Any,
+    plan: Walk,
+    arguments: Mapping[str, Any],
+    *,
+    device: torch.device,
+    keep: Callable[[int], bool],
+    emit: Callable[[Snapshot], None],
+    cancel: Cancel | None = None,
+    on_step: OnStep | None = None,
+) -> Snapshot:
+    """Call the pipeline; give every kept snapshot to `emit` as it is made; return the final one."""
+    run = _Run(plan, device, keep, emit, cancel, on_step)
+    origin = plan.origin
+    window = Window(
+        plan.scheduler,
+        start=0 if origin is None or plan.restarts else origin.at,
+        grid=plan.grid,
+        on_grid=run.on_grid,
+        on_first_step=run.on_first_step,
+        generators=plan.generators,
+    )
+    kept_scheduler, pipe.scheduler = pipe.scheduler, window
+    many = list(plan.generators)
+    latents = None if origin is None else _repeated(origin.latents, plan.batch_size).to(device)
+    try:
+        with _starting_at(pipe, latents, noise_share=plan.origin.sigma if plan.origin and plan.adds_noise else 0.0):
+            (out,) = pipe(
+                **arguments,
+                latents=None if plan.adds_noise else latents,
+                generator=many[0] if len(many) == 1 else many,
+                callback_on_step_end=run.on_step_end,
+                callback_on_step_end_tensor_inputs=["latents"],
+            )
+    finally:
+        pipe.scheduler = kept_scheduler
+    if run.cancelled:
+        raise RunCancelledError(
+            f"the run was cancelled after step {run.last} of {plan.steps}; go on from a kept snapshot"
+        )
+    return run.finish(out)
+
+
+@contextlib.contextmanager
+def _starting_at(pipe: Any, latents: torch.Tensor | None, *, noise_share: float) -> Iterator[None]:
+    """Let the loop begin with exactly `latents`, or so far on the straight line from them to the pipeline's own noise.
+
+    The pipelines lift given latents to fp32, or lower them to the embeddings' dtype, while between two steps they keep
+    the dtype of the model's output; some read the dtype (HunyuanVideo's timestep), so the lift alone changes bits.
+    """
+    if latents is None:
+        yield
+        return
+    plain = pipe.prepare_latents
+
+    def prepare_latents(*args: Any, **kwargs: Any) -> Any:
+        made = plain(*args, **kwargs)
+        first, *others = made if isinstance(made, tuple) else (made,)
+        start = _mixed(latents, first, noise_share) if noise_share else latents
+        return (start, *others) if isinstance(made, tuple) else start
+
+    pipe.prepare_latents = prepare_latents
+    try:
+        yield
+    finally:
+        del pipe.prepare_latents
+
+
+def _mixed(clean: torch.Tensor, noise: torch.Tensor, share: float) -> torch.Tensor:
+    if clean.shape != noise.shape:
+        raise UnsupportedError(
+            f"the pipeline's noise has the shape {tuple(noise.shape)} and what it returns {tuple(clean.shape)}; "
+            "a straight-line start needs both alike, start from a snapshot"
+        )
+    # On the host, so that every device starts from the same numbers.
+    mixed = torch.lerp(clean.to("cpu", torch.float32), noise.to("cpu", torch.float32), share)
+    return mixed.to(noise)
+
+
+class _Run:
+    """What one walk knows while it goes."""
+
+    def __init__(
+        self,
+        plan: Walk,
+        device: torch.device,
+        keep: Callable[[int], bool],
+        emit: Callable[[Snapshot], None],
+        cancel: Cancel | None,
+        on_step: OnStep | None,
+    ) -> None:
+        self.plan, self.device, self.keep, self.emit = plan, device, keep, emit
+        self.cancel, self.on_step = cancel, on_step
+        self.cancelled = False
+        self.last = plan.first - 1
+        self._before: dict[str, Any] = {}
+        self._shift: float | None = None
+        self._final: tuple[int, float, float] | None = None
+
+    def on_grid(self, scheduler: Any, mu: float | None) -> None:
+        """The grid is known: check it against the prior's, and put the solver's history back."""
+        self._before = solver_state.baseline(scheduler)
+        self._shift = effective_shift(scheduler, mu)
+        origin = self.plan.origin
+        if origin is None or self.plan.restarts:
+            return
+        for name, was in (("timesteps", origin.timesteps), ("sigmas", origin.sigmas)):
+            now = _numbers(getattr(scheduler, name, None))
+            if now != was:
+                raise PinMismatchError({f"schedule.{name}": (list(was), list(now))})
+        if self.plan.keeps_history:
+            tensors = {name: self._batched(tensor) for name, tensor in origin.state_tensors.items()}
+            solver_state.restore(scheduler, origin.state, tensors, self.device)
+
+    def _batched(self, tensor: torch.Tensor) -> torch.Tensor:
+        origin = self.plan.origin
+        if origin is not None and tensor.ndim == origin.latents.ndim:
+            return _repeated(tensor, self.plan.batch_size)
+        return tensor
+
+    def on_first_step(self) -> None:
+        """Whatever the pipeline drew while preparing is undone: noise goes on where the prior's went on."""
+        if self.plan.origin is not None and self.plan.origin.generators:
+            noise.put_back(self.plan.generators, self.plan.origin.generators)
+
+    def on_step_end(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        step = self.plan.first + index
+        latents = tensors["latents"]
+        snapshot_at = self._at(index)
+        sigma = _sigma(self.plan.scheduler, snapshot_at)
+        if not bool(torch.isfinite(latents).all()):
+            raise NonFiniteLatentsError(
+                f"NaN or Inf in the latents after step {step} of {self.plan.steps} (sigma {sigma:.4g} from here on); "
+                "try dtype='float32', a lower guidance, or another solver"
+            )
+        self.last = step
+        if step < self.plan.steps - 1:
+            if self.keep(step):
+                self.emit(self._snapshot(step, snapshot_at, sigma, float(timestep), latents))
+        else:
+            self._final = (snapshot_at, sigma, float(timestep))
+        if self.on_step is not None:
+            self.on_step(step, self.plan.steps)
+        if step < self.plan.steps - 1 and self.cancel is not None and self.cancel():
+            self.cancelled = pipe._interrupt = True  # noqa: SLF001 - the pipelines' own way to be stopped
+        return {}
+
+    def finish(self, out: torch.Tensor) -> Snapshot:
+        """The final snapshot holds what the pipeline itself returns, with whatever it does after the last step."""
+        if self._final is None:
+            raise EngineError("the pipeline returned before its last step; nothing was made")
+        at, sigma, timestep = self._final
+        final = self._snapshot(self.plan.steps - 1, at, sigma, timestep, out)
+        if self.keep(final.step):
+            self.emit(final)
+        return final
+
+    def _at(self, index: int) -> int:
+        counted = getattr(self.plan.scheduler, "step_index", None)
+        if counted is not None:
+            return int(counted)
+        begun = 0 if self.plan.origin is None or self.plan.restarts else self.plan.origin.at
+        return begun + index + 1
+
+    def _snapshot(self, step: int, at: int, sigma: float, timestep: float, latents: torch.Tensor) -> Snapshot:
+        scheduler = self.plan.scheduler
+        tree, tensors = solver_state.capture(scheduler, self._before)
+        return Snapshot(
+            step=step,
+            steps=self.plan.steps,
+            at=at,
+            sigma=sigma,
+            timestep=timestep,
+            shift=self._shift,
+            latents=latents.detach().to("cpu", copy=True),
+            state=tree,
+            state_tensors={name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()},
+            generators=noise.states_of(self.plan.generators),
+            sigmas=_numbers(getattr(scheduler, "sigmas", None)),
+            timesteps=_numbers(scheduler.timesteps),
+            pins=self.plan.pins,
+            told=self.plan.told,
+            batch_size=self.plan.batch_size,
+        )
+
+
+def _numbers(values: torch.Tensor | None) -> tuple[float, ...]:
+    return () if values is None else tuple(values.to("cpu").to(torch.float64).tolist())
+
+
+def _sigma(scheduler: Any, at: int) -> float:
+    """The noise level that is left before the solver's step `at`."""
+    sigmas = getattr(scheduler, "sigmas", None)
+    if sigmas is not None:
+        return float(sigmas[at])
+    if at >= len(scheduler.timesteps):
+        return 0.0
+    kept = scheduler.alphas_cumprod[int(scheduler.timesteps[at])]
+    return float((1 - kept) ** 0.5)
+
+
+def _repeated(tensor: torch.Tensor, batch_size: int) -> torch.Tensor:
+    return tensor if tensor.shape[0] == batch_size else tensor.repeat(batch_size, *[1] * (tensor.ndim - 1))
+
+
+def effective_shift(scheduler: Any, mu: float | None) -> float | None:
+    """The shift that the solver's grid follows; the size-dependent one of `mu` is the same law with shift exp(mu)."""
+    config = scheduler.config
+    if config.get("use_dynamic_shifting") and mu is not None:
+        return math.exp(mu) if config.get("time_shift_type", "exponential") == "exponential" else float(mu)
+    found = config.get("shift") if type(scheduler).__name__.startswith("FlowMatch") else config.get("flow_shift")
+    return None if found is None or not hasattr(scheduler, "sigmas") else float(found)
+
+
+def prepare(pipe: Any, scheduler: Any, arguments: Mapping[str, Any]) -> Any:
+    """Call the pipeline without a single step: it encodes what it needs before, and does what it does after."""
+    kept_scheduler, pipe.scheduler = pipe.scheduler, Window(scheduler, stop=0)
+    try:
+        (out,) = pipe(**arguments)
+    finally:
+        pipe.scheduler = kept_scheduler
+    return out

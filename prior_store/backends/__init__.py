@@ -1,0 +1,1 @@
+"""Bytes on some backend: local disk, memory, object storage."""

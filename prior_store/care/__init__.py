@@ -1,0 +1,1 @@
+"""Care of a store: verify, repair, collect, import."""

@@ -1,0 +1,1 @@
+"""The index: immutable Parquet fragments and their compacted union."""

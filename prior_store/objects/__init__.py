@@ -1,0 +1,1 @@
+"""Priors and variants under their keys: the lease, the attempt, the commit."""

@@ -1,0 +1,50 @@
+"""Prompts to embeddings, each distinct one once, kept in the store for every later batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import InterruptedBatchError
+from tasks.making.devices import Lease
+from tasks.making.runtime import Runtime, runtime_for
+from tasks.planning.work import BatchContext
+
+if TYPE_CHECKING:
+    from prior_engine import Conditioning, Embedding
+
+Embeddings = Mapping[tuple[str, str, int | None], "Embedding"]
+
+
+def embeddings_for(conditionings: Sequence[Conditioning], lease: Lease, runtime: Runtime) -> Embeddings:
+    """Embeddings by `Conditioning.texts`, from the store where it has them."""
+    from prior_engine.loaded.embeddings import Embedding
+    from prior_store import recipe_key
+
+    distinct = {one.texts: one for one in conditionings}
+    found: dict[tuple[str, str, int | None], Any] = {}
+    missing = {}
+    for texts, one in distinct.items():
+        key = recipe_key({"kind": "embedding", "version": 1, **lease.engine.embedding_recipe(one)})
+        kept = runtime.store.get_embedding(key)
+        if kept is None:
+            missing[texts] = (key, one)
+        else:
+            found[texts] = Embedding.from_parts(*kept)
+    if missing:
+        made = lease.engine.encode([one for _, one in missing.values()])
+        for texts, (key, _) in missing.items():
+            runtime.store.put_embedding(key, made[texts].tensors(), made[texts].metadata())
+            found[texts] = made[texts]
+    return found
+
+
+def encode_prompts(conditionings: Sequence[Conditioning], context: BatchContext) -> int:
+    """Have the embeddings of all distinct prompts in the store, then give the text encoder's memory back."""
+    runtime = runtime_for(context)
+    if runtime.stop.is_set():
+        raise InterruptedBatchError("the batch was told to stop")
+    with runtime.pool.lease(runtime.stop) as lease:
+        known = embeddings_for(conditionings, lease, runtime)
+        lease.engine.free("text_encoder")
+    return len(known)

@@ -1,0 +1,79 @@
+"""Manifest rows: what the store's index says of a prior or a variant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tasks.planning.work import BatchContext, PriorWork, RowResult, VariantWork
+
+if TYPE_CHECKING:
+    from tasks.making.guard import Look
+
+
+def manifest_row(
+    work: PriorWork | VariantWork,
+    context: BatchContext,
+    result: RowResult,
+    *,
+    prior: PriorWork | None = None,
+    device: str | None = None,
+    start: int | None = None,
+    sigma: float | None = None,
+    look: Look | None = None,
+) -> dict[str, Any]:
+    """One row, as far as the workflow knows it; the store adds files, bytes and times of its own."""
+    source = work if isinstance(work, PriorWork) else prior
+    assert source is not None
+    schedule, identity = source.recipe["schedule"], source.identity
+    settings = context.settings
+    row: dict[str, Any] = {
+        "kind": f"{result.kind}s",
+        "key": work.key,
+        "identity": work.name,
+        "batch": context.batch,
+        "prompt": work.conditioning.prompt,
+        "negative_prompt": work.conditioning.negative_prompt,
+        "seed": identity.seed,
+        "steps_run": result.steps_run,
+        "steps_full": source.steps,
+        "model": settings.model.source,
+        "model_fingerprint": source.recipe["model"]["fingerprint"],
+        "scheduler": schedule["scheduler"],
+        "grid": schedule["grid"],
+        "width": identity.width,
+        "height": identity.height,
+        "frames": identity.frames,
+        "fps": settings.video.fps or settings.model.fps,
+        "dtype": source.recipe["model"]["dtype"],
+        "status": result.status,
+        "error": result.error,
+        "attempts": result.attempts,
+        "device": device,
+        "tags": list(dict.fromkeys((*context.tags, *work.tags))),
+        **_phases(result.seconds),
+    }
+    extra: dict[str, Any] = {"guidance": work.conditioning.guidance}
+    if isinstance(work, VariantWork):
+        row |= {
+            "row_id": work.row_id,
+            "parent_key": work.parent_key,
+            "start_step": work.start_step if start is None else start,
+            # As the snapshot has it; the plan knows it beforehand only for grids that need no diffusers.
+            "sigma": work.sigma if sigma is None else sigma,
+        }
+        extra["tail"] = work.way.tail
+        if work.way.start != "snapshot":
+            extra["start"] = work.way.start
+        if look is not None:
+            extra["guard"] = look.as_plain()
+    row["extra"] = extra
+    return row
+
+
+def _phases(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Our phases as the manifest's columns: making the mp4 counts as writing."""
+    writing = seconds.get("encode", 0.0) + seconds.get("write", 0.0)
+    named = {"load_s": "load", "encode_s": "encode_text", "denoise_s": "denoise", "decode_s": "decode"}
+    found = {column: seconds[phase] for column, phase in named.items() if phase in seconds}
+    return found | ({"write_s": writing} if writing else {})

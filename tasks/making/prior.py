@@ -1,0 +1,163 @@
+"""One prior: claimed, recorded step by step, decoded, published. Made once, whoever else wants it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import InterruptedBatchError, RowsFailedError
+from tasks.making.devices import Lease
+from tasks.making.encode import embeddings_for
+from tasks.making.manifest_row import manifest_row
+from tasks.making.outcome import failed
+from tasks.making.runtime import Runtime, runtime_for
+from tasks.making.video import scratch_folder, write_files
+from tasks.planning.work import BatchContext, PriorWork, RowResult
+
+if TYPE_CHECKING:
+    from prior_engine import Snapshot
+    from prior_store import Claim
+
+log = logging.getLogger("headstart")
+
+
+def make_prior(work: PriorWork, context: BatchContext) -> Any:
+    """Have the prior in the store; raises `RowsFailedError` with its result when it cannot be made."""
+    from prior_engine.errors import RunCancelledError
+    from prior_store.errors import ClaimCancelledError
+
+    runtime = runtime_for(context)
+    if runtime.stop.is_set():
+        raise InterruptedBatchError("the batch was told to stop")
+    try:
+        return [_made(work, context, runtime)]
+    except (RunCancelledError, ClaimCancelledError, InterruptedBatchError) as stopped:
+        raise InterruptedBatchError(
+            f"prior {work.name!r} was stopped at a step boundary; a new run goes on from there"
+        ) from stopped
+    except Exception as error:
+        log.exception("prior %s failed", work.name, exc_info=log.isEnabledFor(logging.DEBUG))
+        result = failed(work, error)
+        runtime.store.add_rows([manifest_row(work, context, result)])
+        raise RowsFailedError(f"prior {work.name!r}: {result.error}", [result]) from error
+
+
+def _made(work: PriorWork, context: BatchContext, runtime: Runtime) -> RowResult:
+    settings = context.settings
+    with runtime.store.claim(
+        "priors",
+        work.key,
+        ttl_s=settings.prior.lease_s,
+        wait_s=settings.prior.wait_s,
+        on_wait=lambda *_: log.info("prior %s is being made by another process; waiting for it", work.name),
+        cancel=runtime.stop.is_set,
+    ) as claim:
+        if claim.commit is not None:
+            # The plan did not know it: its maker died, or was not through, between commit and row. List it (again).
+            runtime.store.add_rows([claim.commit.row])
+            return RowResult(kind="prior", key=work.key, row_id="", identity=work.name, status="cached")
+        return _recorded(work, context, runtime, claim)
+
+
+def _recorded(work: PriorWork, context: BatchContext, runtime: Runtime, claim: Claim) -> RowResult:
+    seconds: dict[str, float] = {}
+    with runtime.pool.lease(runtime.stop) as lease:
+        seconds["load"] = lease.load_s
+        started = time.perf_counter()
+        embeddings = embeddings_for([work.conditioning], lease, runtime)
+        seconds["encode_text"] = time.perf_counter() - started
+        latents, steps_run, seconds["denoise"] = _walked(work, context, runtime, claim, lease, embeddings)
+        pins = lease.engine.pins(work.identity, work.conditioning, work.schedule)
+    with scratch_folder() as folder:
+        files, phases = write_files(latents, lease, runtime, context, folder)
+        started = time.perf_counter()
+        for name, path in files.items():
+            claim.put_file(name, path)
+        seconds |= phases | {"write": time.perf_counter() - started}
+        result = RowResult(
+            kind="prior",
+            key=work.key,
+            row_id="",
+            identity=work.name,
+            status="done",
+            steps_run=steps_run,
+            seconds=seconds,
+        )
+        claim.publish(
+            recipe=work.recipe,
+            pins=pins,
+            timings=seconds,
+            versions=versions(),
+            row=manifest_row(work, context, result, device=lease.device),
+        )
+    return result
+
+
+def _walked(
+    work: PriorWork, context: BatchContext, runtime: Runtime, claim: Claim, lease: Lease, embeddings: Any
+) -> tuple[Snapshot, int, float]:
+    """Record, saving step n while step n+1 runs; goes on from what a broken attempt left whole."""
+    from prior_engine import count_steps
+
+    label = f"prior {work.name}"
+    after = _continuation(claim, runtime)
+    if after is not None:
+        log.info("%s goes on after step %d of an interrupted attempt", label, after.step)
+        if after.is_final:
+            return after, 0, 0.0
+    started = time.perf_counter()
+    last: Snapshot | None = None
+    steps_run = 0
+    total = count_steps(work.schedule, lease.engine.info)
+    keep = context.settings.prior.keep
+    kept = set(range(total)) if keep == "all" else _kept(keep, total)
+    # The last snapshot holds the latents that are decoded, and rows of this batch start from others.
+    for snapshot in lease.engine.record(
+        work.identity,
+        work.conditioning,
+        work.schedule,
+        keep=sorted(kept | {total - 1, *work.needed_steps}),
+        after=after,
+        cancel=runtime.stop.is_set,
+        on_step=lambda step, steps: runtime.progress.step(work.key, label, step + 1, steps),
+        embeddings=embeddings,
+    ):
+        claim.put_tensors(step_file(snapshot.step), snapshot.tensors(), snapshot.metadata())
+        last, steps_run = snapshot, total - 1 - (after.step if after else -1)
+    assert last is not None
+    return last, steps_run, time.perf_counter() - started
+
+
+def _kept(keep: str | tuple[int, ...], total: int) -> set[int]:
+    if isinstance(keep, str):
+        return set(range(int(keep.partition(":")[2]), total))
+    return set(keep)
+
+
+def _continuation(claim: Claim, runtime: Runtime) -> Snapshot | None:
+    """The latest whole snapshot of an abandoned attempt, taken into this one with those before it."""
+    from prior_engine import Snapshot
+    from prior_store.objects import tensors
+
+    leftover = claim.leftover()
+    if not leftover:
+        return None
+    claim.adopt(leftover)
+    latest = leftover[max(leftover)].path
+    return Snapshot.from_parts(*tensors.decode(runtime.store.files.read(latest), latest))
+
+
+def step_file(step: int) -> str:
+    """The name of a step's snapshot in the store."""
+    return f"step_{step:04d}.safetensors"
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """What was at work, for the record; never part of a key."""
+    from importlib.metadata import version
+
+    packages = ("headstart-video", "torch", "diffusers", "transformers", "safetensors", "prefect")
+    return {package: version(package) for package in packages}

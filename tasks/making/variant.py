@@ -1,0 +1,297 @@
+"""Variants of one prior: a snapshot in, the steps that are left, latents and a video out, published.
+
+While one variant is decoded and written, the next one walks: a helper thread finishes what this one has denoised.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import InterruptedBatchError, PlanError, RowsFailedError
+from tasks.making.devices import Lease
+from tasks.making.encode import embeddings_for
+from tasks.making.guard import Look, earlier, look
+from tasks.making.manifest_row import manifest_row
+from tasks.making.outcome import failed
+from tasks.making.prior import step_file, versions
+from tasks.making.runtime import Runtime, runtime_for
+from tasks.making.video import scratch_folder, write_files
+from tasks.planning.recipes import cache_of
+from tasks.planning.work import BatchContext, PriorWork, RowResult, VariantWork
+
+if TYPE_CHECKING:
+    from prior_engine import Snapshot, VariantResult
+    from prior_store import Claim, Commit
+
+log = logging.getLogger("headstart")
+
+
+def make_variants(chunk: Sequence[VariantWork], prior: PriorWork, context: BatchContext) -> Any:
+    """Have every variant of `chunk` in the store; raises `RowsFailedError` with all results when some could not be made."""
+    runtime = runtime_for(context)
+    if runtime.stop.is_set():
+        raise InterruptedBatchError("the batch was told to stop")
+    made = _Chunk(prior, context, runtime)
+    results = made.run(chunk)
+    bad = [result for result in results if result.status == "failed"]
+    if bad:
+        runtime.store.add_rows(
+            [
+                manifest_row(work, context, result, prior=prior)
+                for work in chunk
+                for result in bad
+                if result.row_id == work.row_id
+            ]
+        )
+        raise RowsFailedError("; ".join(f"{result.row_id}: {result.error}" for result in bad[:5]), results)
+    if made.stopped:
+        raise InterruptedBatchError(
+            f"{len(chunk) - len(results)} of {len(chunk)} rows were not begun or stopped at a step boundary", results
+        )
+    return results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What was walked for a row, the guard's second try included."""
+
+    result: VariantResult
+    start: int
+    steps_run: int
+    seconds: float
+    look: Look | None = None
+
+
+class _Chunk:
+    def __init__(self, prior: PriorWork, context: BatchContext, runtime: Runtime) -> None:
+        self.prior, self.context, self.runtime = prior, context, runtime
+        self.stopped = False
+        # Rows of a longer chunk are listed together at its end; a kill before that costs the rows, not the work.
+        self._rows: list[Mapping[str, Any]] = []
+        self._snapshots: dict[tuple[str, int], tuple[Snapshot, Any]] = {}
+        self._homes: dict[str, Any] = {}
+
+    def run(self, chunk: Sequence[VariantWork]) -> list[RowResult]:
+        """One after the other through the device; decoding and writing run behind."""
+        try:
+            return self._run(chunk)
+        finally:
+            if self._rows:
+                self.runtime.store.add_rows(self._rows)
+
+    def _run(self, chunk: Sequence[VariantWork]) -> list[RowResult]:
+        finishing: list[Future[RowResult | None]] = []
+        # One row may wait for its file to be written while the next walks; more would only hold memory.
+        room = threading.BoundedSemaphore(2)
+        with ThreadPoolExecutor(1, thread_name_prefix="headstart-write") as writer:
+            for work in chunk:
+                room.acquire()
+                finishing.append(self._begin(work, writer, room))
+                if self.runtime.stop.is_set():
+                    self.stopped = True
+                    break
+        return [result for result in (future.result() for future in finishing) if result is not None]
+
+    def _begin(
+        self, work: VariantWork, writer: ThreadPoolExecutor, room: threading.BoundedSemaphore
+    ) -> Future[RowResult | None]:
+        from prior_engine.errors import RunCancelledError
+        from prior_store.errors import ClaimCancelledError
+
+        held = ExitStack()
+        try:
+            claim = held.enter_context(self._claim(work))
+            if claim.commit is not None:
+                self._rows.append(claim.commit.row)
+                ended: RowResult | None = self._cached(work)
+            else:
+                finish = self._denoised(work, claim)
+                return writer.submit(self._finished, work, held, room, finish)
+        except (RunCancelledError, ClaimCancelledError, InterruptedBatchError):
+            self.stopped = True
+            ended = None
+        except Exception as error:  # noqa: BLE001  a failed row is data; the rows beside it go on
+            ended = self._failed(work, error)
+        held.close()
+        room.release()
+        future: Future[RowResult | None] = Future()
+        future.set_result(ended)
+        return future
+
+    def _claim(self, work: VariantWork) -> Any:
+        settings = self.context.settings
+        return self.runtime.store.claim(
+            "variants",
+            work.key,
+            ttl_s=settings.prior.lease_s,
+            wait_s=settings.prior.wait_s,
+            cancel=self.runtime.stop.is_set,
+        )
+
+    def _cached(self, work: VariantWork) -> RowResult:
+        return RowResult(kind="variant", key=work.key, row_id=work.row_id, identity=work.name, status="cached")
+
+    def _failed(self, work: VariantWork, error: Exception) -> RowResult:
+        log.error("%s failed: %s", work.label, error, exc_info=log.isEnabledFor(logging.DEBUG))
+        return failed(work, error)
+
+    def _denoised(self, work: VariantWork, claim: Claim) -> Any:
+        """Walk the tail on a device; returns what is left to do, to be run on the writer's thread."""
+        runtime, seconds = self.runtime, {}
+        with runtime.pool.lease(runtime.stop) as lease:
+            seconds["load"] = lease.load_s
+            started = time.perf_counter()
+            walk = partial(self._walked, lease=lease, embeddings=embeddings_for([work.conditioning], lease, runtime))
+            seconds["encode_text"] = time.perf_counter() - started
+            made = self._guarded(work, walk)
+            seconds["denoise"] = made.seconds
+        return lambda: self._published(work, claim, lease, made, seconds)
+
+    def _walked(self, work: VariantWork, start: int, *, lease: Lease, embeddings: Any) -> VariantResult:
+        runtime = self.runtime
+        snapshot, pins = self._parent(work, start)
+        result: VariantResult = lease.engine.resume(
+            snapshot,
+            self.prior.identity,
+            work.conditioning,
+            self.prior.schedule,
+            pins=pins,
+            tail=work.walk,
+            history=self.context.settings.history,
+            line=start if work.way.start == "line" else None,
+            cache=cache_of(self.context.settings),
+            keep=work.kept_steps,
+            cancel=runtime.stop.is_set,
+            on_step=lambda step, steps: runtime.progress.step(work.row_id, work.label, step + 1, steps),
+            embeddings=embeddings,
+        )
+        return result
+
+    def _guarded(self, work: VariantWork, walk: Callable[[VariantWork, int], VariantResult]) -> _Made:
+        """Walk; where the guard is on, look at what came out, and once more from earlier where that was asked for."""
+        guard = self.context.settings.guard
+        result = walk(work, work.start_step)
+        if not guard.enabled:
+            return _Made(result=result, start=work.start_step, steps_run=result.steps_run, seconds=result.seconds)
+        home = self._home(work)
+        seen = look(result.latents.latents, home, guard, started=work.start_step)
+        made = _Made(
+            result=result, start=work.start_step, steps_run=result.steps_run, seconds=result.seconds, look=seen
+        )
+        start = earlier(seen, guard)
+        if start is None or (work.way.start == "snapshot" and step_file(start) not in self._commit(work).files):
+            return made
+        again = walk(work, start)
+        return _Made(
+            result=again,
+            start=start,
+            steps_run=made.steps_run + again.steps_run,
+            seconds=made.seconds + again.seconds,
+            look=look(again.latents.latents, home, guard, started=start),
+        )
+
+    def _home(self, work: VariantWork) -> Any:
+        """Where the parent's own walk ended, in latents."""
+        if work.parent_key not in self._homes:
+            commit = self._commit(work)
+            self._homes = {
+                work.parent_key: self.runtime.store.read_tensors(commit, _last_file(work, commit))[0]["latents"]
+            }
+        return self._homes[work.parent_key]
+
+    def _commit(self, work: VariantWork) -> Commit:
+        commit: Commit | None = self.runtime.store.commit_of(work.parent_kind, work.parent_key)
+        if commit is None:
+            raise PlanError(
+                f"the {work.parent_kind[:-1]} {work.parent_key[:12]} that {work.row_id!r} starts from is not in the store; "
+                "record it first: headstart run --only priors"
+            )
+        return commit
+
+    def _parent(self, work: VariantWork, start: int) -> tuple[Snapshot, Any]:
+        """The snapshot to start from, read once for all variants of this chunk that share it."""
+        from prior_engine import Snapshot
+
+        on_line = work.way.start == "line"
+        name = (work.parent_key, -1 if on_line else start)
+        if name not in self._snapshots:
+            commit = self._commit(work)
+            file = _last_file(work, commit) if on_line else step_file(start)
+            if file not in commit.files:
+                kept = sorted(int(kept_file[5:9]) for kept_file in commit.files if kept_file.startswith("step_"))
+                raise PlanError(
+                    f"prior {self.prior.name!r} keeps the steps {kept}, not {start}; start from one of these"
+                )
+            self._snapshots = {name: (Snapshot.from_parts(*self.runtime.store.read_tensors(commit, file)), commit.pins)}
+        return self._snapshots[name]
+
+    def _finished(
+        self, work: VariantWork, held: ExitStack, room: threading.BoundedSemaphore, finish: Any
+    ) -> RowResult | None:
+        try:
+            with held:
+                result: RowResult = finish()
+                return result
+        except Exception as error:  # noqa: BLE001  a failed row is data; the rows beside it go on
+            return self._failed(work, error)
+        finally:
+            room.release()
+
+    def _published(
+        self, work: VariantWork, claim: Claim, lease: Lease, whole: _Made, seconds: dict[str, float]
+    ) -> RowResult:
+        made = whole.result
+        with scratch_folder() as folder:
+            files, phases = write_files(made.latents, lease, self.runtime, self.context, folder)
+            started = time.perf_counter()
+            for snapshot in made.kept:
+                claim.put_tensors(step_file(snapshot.step), snapshot.tensors(), snapshot.metadata())
+            claim.put_tensors("latents.safetensors", made.latents.tensors(), made.latents.metadata())
+            for name, path in files.items():
+                claim.put_file(name, path)
+            seconds |= phases | {"write": time.perf_counter() - started}
+            result = RowResult(
+                kind="variant",
+                key=work.key,
+                row_id=work.row_id,
+                identity=work.name,
+                status="done",
+                steps_run=whole.steps_run,
+                seconds=seconds,
+                doubt=whole.look.mark if whole.look else None,
+            )
+            row = manifest_row(
+                work,
+                self.context,
+                result,
+                prior=self.prior,
+                device=lease.device,
+                start=whole.start,
+                sigma=made.sigma,
+                look=whole.look,
+            )
+            commit = claim.publish(
+                recipe=work.recipe,
+                pins=made.latents.pins,
+                timings=seconds,
+                versions=versions(),
+                row=row,
+                defer_row=True,
+            )
+            self._rows.append(commit.row)
+        return result
+
+
+def _last_file(work: VariantWork, commit: Commit) -> str:
+    """The file of where the parent's own walk ended."""
+    if work.parent_kind == "variants":
+        return "latents.safetensors"
+    return max((file for file in commit.files if file.startswith("step_")), default="")

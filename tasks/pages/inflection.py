@@ -1,0 +1,64 @@
+"""The page of a study: the answer, a plot of quality against steps, every setting in a table. One file, no requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.pages.report import rendered
+
+_MEASURES = (
+    ("followed", "Followed its prompt", "0 = still the prior, 1 = like a full run"),
+    ("kept", "Kept the prior", "1 = first frame and still parts unchanged"),
+    ("detail", "Fine detail", "1 = as much as a full run"),
+)
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 320, 220, 34, 28, 12
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """inflection.html."""
+    plots = [_plot(record, name, title, note) for name, title, note in _MEASURES] if record["lines"] else []
+    return rendered("inflection.html.j2", record=record, plots=plots)
+
+
+def _plot(record: Mapping[str, Any], name: str, title: str, note: str) -> dict[str, Any]:
+    """One small picture: measure against steps a variant; every start step a thin line, scratch a dashed one."""
+    lines = record["lines"]
+    full = {"followed": 1.0, "kept": record.get("kept_full", 0.0), "detail": 1.0}[name]
+    most = max(line["steps"] for line in lines)
+    top = max(1.1, *(line[name] for line in lines)) * 1.03
+
+    def place(steps: float, value: float) -> tuple[float, float]:
+        x = _LEFT + (steps - 0.5) / most * (_WIDTH - _LEFT - 8)
+        y = _HEIGHT - _BOTTOM - max(0.0, value) / top * (_HEIGHT - _BOTTOM - _TOP)
+        return round(x, 1), round(y, 1)
+
+    def dots(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        found = []
+        for line in sorted(chosen, key=lambda one: one["steps"]):
+            x, y = place(line["steps"], line[name])
+            half = abs(place(1, line[name] + line[f"{name}_hw"])[1] - y)
+            found.append({"x": x, "y": y, "half": round(half, 1), "label": f"{line['name']}: {line[name]:.2f}"})
+        return found
+
+    exact = [line for line in lines if line["start_step"] is not None and line["tail"] == "exact"]
+    advice = record["advice"]
+    best = [line for line in lines if all(line[name] == advice[name] for name in ("start_step", "tail", "start"))]
+    respaced = [line for line in lines if line["start_step"] is not None and line["tail"] != "exact"]
+    straight = [line for line in respaced if line["start"] == "line"]
+    return {
+        "title": title,
+        "note": note,
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "full": place(1, full)[1],
+        "left": _LEFT,
+        "floor": _HEIGHT - _BOTTOM,
+        "scratch": dots([line for line in lines if line["start_step"] is None]),
+        "exact": dots(exact),
+        "respaced": dots([line for line in respaced if line["start"] == "snapshot"]),
+        "straight": dots(straight),
+        "best": dots(best if advice["start_step"] is not None else []),
+        "ticks_x": [(place(steps, 0)[0], steps) for steps in range(1, most + 1)],
+        "ticks_y": [(place(1, value)[1], f"{value:g}") for value in (0, 0.5, 1.0)],
+    }

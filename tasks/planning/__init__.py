@@ -1,0 +1,1 @@
+"""Planning: which keys the rows stand for, and what the store lacks. No weights, no device."""

@@ -1,0 +1,52 @@
+"""What a study of the inflection found, and where a store keeps it: all that a plan needs to know of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prior_store import recipe_key
+from prior_store.errors import KeyNotFoundError
+from tasks.planning.ways import Start
+
+if TYPE_CHECKING:
+    from prior_store import Store
+    from tasks.settings import Settings
+
+RECORD = "inflection.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What to use, or why nothing is recommended."""
+
+    start_step: int | None
+    tail: str | int | None
+    steps: int | None
+    certainty: float
+    start_steps: tuple[int, int] | None
+    pays: bool
+    why: str
+    start: Start = "snapshot"
+
+
+def guidance_of(settings: Settings) -> float:
+    """The guidance of rows that name none."""
+    return settings.model.guidance if settings.guidance is None else settings.guidance
+
+
+def study_name(model: Mapping[str, Any], schedule: Mapping[str, Any], guidance: float) -> str:
+    """Where the study of a model, schedule and guidance lies among the batches."""
+    key = recipe_key({"kind": "inflection", "model": dict(model), "schedule": dict(schedule), "guidance": guidance})
+    return f"inflection-{key[:20]}"
+
+
+def measured_start(store: Store, name: str) -> Advice | None:
+    """What an earlier study found, if there was one."""
+    try:
+        advice = json.loads(store.read_batch_file(name, RECORD))["advice"]
+    except KeyNotFoundError:
+        return None
+    return Advice(**advice | {"start_steps": tuple(advice["start_steps"]) if advice["start_steps"] else None})

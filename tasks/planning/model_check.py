@@ -1,0 +1,49 @@
+"""Is a model folder whole? Reads headers, never weights, so that it takes seconds for any size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prior_engine.models.spec import inspect_model
+from tasks.planning.recipes import model_spec
+from tasks.settings import Settings
+
+
+def broken_files(settings: Settings, source: str) -> tuple[list[tuple[Path, str]], str]:
+    """The files that are missing or cut off, with the reason, and a line that describes the model."""
+    info = inspect_model(model_spec(settings, source))
+    broken: list[tuple[Path, str]] = []
+    size = 0
+    for name in info.components:
+        part = info.folder / name
+        if not part.is_dir():
+            broken.append((part, "the folder of this component is missing"))
+            continue
+        for index in part.glob("*.safetensors.index.json"):
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+            broken += [
+                (part / shard, "named by the index and missing")
+                for shard in sorted(shards)
+                if not (part / shard).is_file()
+            ]
+        weights = sorted(part.glob("*.safetensors"))
+        if (part / "config.json").is_file() and not weights and not list(part.glob("*.bin")):
+            broken.append((part, "no weights (*.safetensors) in it"))
+        for file in weights:
+            size += file.stat().st_size
+            reason = _cut_off(file)
+            if reason is not None:
+                broken.append((file, reason))
+    return broken, f"{settings.model.source}: {info.family.pipeline}, {size / 2**30:.2f} GiB of weights, whole"
+
+
+def _cut_off(file: Path) -> str | None:
+    """The header of a safetensors file says how long the file is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np"):
+            return None
+    except (SafetensorError, OSError) as error:
+        return f"not a whole safetensors file ({error})"

@@ -1,0 +1,115 @@
+"""What decides a result, written down: the recipes of priors and variants. Keys are made from these, and only these.
+
+Whatever is in here changes the key. Paths, hosts, threads, names and tags are not in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prior_engine.loaded.caches import Cache
+from prior_engine.models.spec import ModelSpec
+from prior_engine.requests.request import Conditioning, Identity
+from prior_engine.requests.schedule import Schedule
+from tasks.planning.ways import Way
+from tasks.settings import Settings
+
+PRIOR_VERSION = 1
+VARIANT_VERSION = 1
+_DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSpec:
+    """The engine's view of the model settings; `source` is already a folder or a hub id."""
+    model, accel = settings.model, settings.accel
+    return ModelSpec(
+        source=source,
+        revision=model.revision,
+        pipeline=model.pipeline,
+        dtype=_DTYPES[model.dtype],
+        device=device,
+        offline=model.offline,
+        attention_backend=accel.attention_backend,
+        deterministic=accel.deterministic,
+        offload=accel.offload,
+        quantization=accel.quantization,
+        vae_tiling=accel.vae_tiling,
+    )
+
+
+def schedule_of(settings: Settings) -> Schedule:
+    """The engine's view of the schedule settings."""
+    chosen = settings.schedule
+    return Schedule(
+        scheduler=chosen.scheduler,
+        config=chosen.config,
+        grid=chosen.grid,
+        num_inference_steps=chosen.num_inference_steps,
+        denoising_strength=chosen.denoising_strength,
+        sigma_shift=chosen.sigma_shift,
+        sigmas=chosen.sigmas,
+        timesteps=chosen.timesteps,
+    )
+
+
+def cache_of(settings: Settings) -> Cache | None:
+    """The engine's view of the step cache of variants."""
+    accel = settings.accel
+    return None if accel.cache == "none" else Cache(kind=accel.cache, options=accel.cache_options)
+
+
+def prior_recipe(
+    model: Mapping[str, Any], identity: Identity, conditioning: Conditioning, schedule: Mapping[str, Any]
+) -> dict[str, Any]:
+    """All that decides a prior."""
+    return {
+        "kind": "prior",
+        "version": PRIOR_VERSION,
+        "model": dict(model),
+        "identity": identity.describe(),
+        "conditioning": conditioning.describe(),
+        "schedule": dict(schedule),
+    }
+
+
+def variant_recipe(
+    settings: Settings,
+    *,
+    parent_key: str,
+    conditioning: Conditioning,
+    way: Way,
+    keeps: tuple[int, ...],
+    cache: Cache | None,
+    fps: int,
+) -> dict[str, Any]:
+    """All that decides a variant. The parent's key stands for the whole way up to the snapshot."""
+    recipe: dict[str, Any] = {
+        "kind": "variant",
+        "version": VARIANT_VERSION,
+        "parent": parent_key,
+        "start_step": way.start_step,
+        "tail": way.tail,
+        "history": settings.history,
+        "conditioning": conditioning.describe(),
+        "video": {
+            "fps": fps,
+            "quality": settings.video.quality,
+            "pix_fmt": settings.video.pix_fmt,
+        },
+    }
+    # What is left out at its default keeps older keys valid when a choice is added.
+    if way.start != "snapshot":
+        recipe["start"] = way.start
+    if cache is not None:
+        recipe["cache"] = cache.describe()
+    if settings.guard.enabled and settings.guard.retry_earlier:
+        # Only a second try changes what comes out; a look alone does not.
+        recipe["guard"] = {
+            "least_kept": settings.guard.least_kept,
+            "least_moved": settings.guard.least_moved,
+            "retry_earlier": settings.guard.retry_earlier,
+        }
+    if keeps:
+        recipe["keeps"] = list(keeps)
+    return recipe

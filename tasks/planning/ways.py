@@ -1,0 +1,59 @@
+"""How a variant gets from its prior to its video: where it starts, and how it walks the noise that is left there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tasks.planning.advice import Advice
+    from tasks.settings import Settings
+    from tasks.sheets.rows import Row
+
+Start = Literal["snapshot", "line"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A start step, what stands there, and a tail."""
+
+    start_step: int
+    tail: str | int
+    start: Start = "snapshot"
+
+
+def default_way(settings: Settings, total: int, measured: Advice | None) -> tuple[Way, str]:
+    """The way of rows that name none, and where it comes from. `total` is the number of steps of a full run."""
+    model = settings.model
+    if measured is not None and measured.start_step is not None and measured.tail is not None:
+        way = Way(start_step=measured.start_step, tail=measured.tail, start=measured.start)
+        source = "measured by `headstart inflection` for this model, schedule and guidance"
+    elif model.start_step is not None:
+        way = Way(start_step=model.start_step, tail=model.tail or "exact", start=model.start)
+        source = "the model's configuration"
+    else:
+        # Nothing is known of this model: leave three tenths of the walk, the share that the field reports.
+        way = Way(start_step=max(0, total - 1 - max(1, round(0.3 * total))), tail="exact")
+        source = "a rule of thumb; measure it with `headstart inflection`"
+    if settings.start_step != "auto":
+        way, source = Way(start_step=int(settings.start_step), tail="exact"), "the settings"
+    return Way(
+        start_step=min(way.start_step, total - 2),
+        tail=way.tail if settings.tail == "auto" else settings.tail,
+        start=way.start if settings.start == "auto" else settings.start,
+    ), source
+
+
+def way_of(row: Row, settings: Settings, default: Way) -> Way:
+    """The way of a row: what it names itself, else the settings, else the default."""
+    tail = default.tail if row.tail in {None, "auto"} else (row.tail or default.tail)
+    if row.start_step in {None, "auto"}:
+        return Way(start_step=default.start_step, tail=tail, start=default.start)
+    # A measured tail and start belong to the measured step; a step of the row's own is taken as it stands.
+    if row.tail is None and settings.tail == "auto":
+        tail = "exact"
+    return Way(
+        start_step=int(row.start_step or 0),
+        tail=tail,
+        start="snapshot" if settings.start == "auto" else settings.start,
+    )

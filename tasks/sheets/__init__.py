@@ -1,0 +1,1 @@
+"""Sheets: from a file of any kind to exact rows, or to every mistake in it at once."""

@@ -1,0 +1,244 @@
+"""From measured pairs to an answer: which start step and tail to use, how sure that is, and whether a prior pays.
+
+The inflection of a tail is its latest start step at which variants still follow their prompts. Of the settings that
+follow, keep detail and keep the prior as well as a full run does, whichever pairs are drawn, the one of fewest steps is
+recommended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.planning.advice import Advice
+from tasks.planning.ways import Start
+from tasks.studies.likeness import FOLLOWS
+from tasks.studies.pair import Setting
+
+# A pair whose prompt changes less than this share of what there is to see tells nothing about following.
+LEAST_CHANGE = 0.002
+RESAMPLES = 400
+# A setting that is good enough in so many resamples of the pairs is preferred to a cheaper one that is so by luck.
+SURE = 0.8
+# follows: share of pairs that go far enough towards the full run of their prompt (`FOLLOWS`). followed: how far, 0 to 1.
+MEASURES = ("follows", "followed", "kept", "detail")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """What counts as good enough, as shares of what the full run of the same prompt does."""
+
+    follow: float
+    detail: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One setting over all pairs: means, with half of their 95 % intervals."""
+
+    name: str
+    steps: int
+    start_step: int | None
+    tail: str | int
+    start: Start
+    sigma: float | None
+    follows: float
+    follows_hw: float
+    followed: float
+    followed_hw: float
+    kept: float
+    kept_hw: float
+    detail: float
+    detail_hw: float
+    seconds: float
+    pareto: bool = False
+
+
+def concluded(pairs: Sequence[Mapping[str, Any]], settings: Sequence[Setting], bar: Bar) -> dict[str, Any]:
+    """The whole record of a study."""
+    telling = [pair for pair in pairs if pair["changed"] >= LEAST_CHANGE]
+    mute = [pair["pair"] for pair in pairs if pair["changed"] < LEAST_CHANGE]
+    if not telling:
+        advice = _none("no prompt changed anything, even in a full run; give prompts that differ from the base prompts")
+        return {"advice": asdict(advice), "lines": [], "inflections": {}, "mute": mute, "pairs": list(pairs)}
+    table = _Table(telling, settings)
+    lines = [table.line(setting) for setting in settings]
+    lines = _with_pareto(lines)
+    return {
+        "advice": asdict(_advice(table, settings, bar)),
+        "lines": [asdict(line) for line in lines],
+        "inflections": _inflections(table.means(np.arange(len(telling))), settings, bar),
+        "kept_full": table.kept_full(np.arange(len(telling))),
+        "seconds_full": float(np.mean([pair["seconds_full"] for pair in telling])),
+        "mute": mute,
+        "pairs": list(pairs),
+    }
+
+
+class _Table:
+    """Numbers of all pairs by setting: rows are pairs."""
+
+    def __init__(self, pairs: Sequence[Mapping[str, Any]], settings: Sequence[Setting]) -> None:
+        self.pairs = pairs
+        seen = [[pair["settings"][setting.name] for setting in settings] for pair in pairs]
+        self.settings = list(settings)
+        self.followed = np.array([[one["followed"] for one in row] for row in seen])
+        # The latents are not compared: full runs of two prompts differ there by texture that no one sees.
+        self.kept = np.array([[(one["first"] + one["layout"]) / 2 for one in row] for row in seen])
+        self.detail = np.array([[one["detail"] for one in row] for row in seen])
+        self.seconds = np.array([[one["seconds"] for one in row] for row in seen])
+        self.full_detail = np.array([pair["detail_full"] for pair in pairs])
+        self.full_kept = np.array([np.mean(pair["kept_full"]) for pair in pairs])
+
+    def means(self, which: Any) -> dict[str, Any]:
+        """Means over some of the pairs, one value a setting."""
+        return {
+            "follows": (self.followed[which] > FOLLOWS).mean(0),
+            "followed": self.followed[which].mean(0),
+            "kept": self.kept[which].mean(0),
+            "detail": self.detail[which].mean(0) / self.full_detail[which].mean(),
+            "kept_full": self.kept_full(which),
+        }
+
+    def kept_full(self, which: Any) -> float:
+        """How much of the prior the full run of the other prompt keeps, from the same noise."""
+        return float(self.full_kept[which].mean())
+
+    def line(self, setting: Setting) -> Line:
+        """One line of the table."""
+        at = self.settings.index(setting)
+        whole = self.means(np.arange(len(self.pairs)))
+        draws = [self.means(which) for which in resamples(len(self.pairs))]
+        half = {name: 1.96 * float(np.std([draw[name][at] for draw in draws])) for name in MEASURES}
+        sigmas = self.pairs[0]["sigmas"]
+        return Line(
+            name=setting.name,
+            steps=setting.steps,
+            start_step=setting.start_step,
+            tail=setting.tail,
+            start=setting.start,
+            sigma=None if setting.start_step is None else sigmas[str(setting.start_step)],
+            follows=float(whole["follows"][at]),
+            follows_hw=half["follows"],
+            followed=float(whole["followed"][at]),
+            followed_hw=half["followed"],
+            kept=float(whole["kept"][at]),
+            kept_hw=half["kept"],
+            detail=float(whole["detail"][at]),
+            detail_hw=half["detail"],
+            seconds=float(self.seconds[:, at].mean()),
+        )
+
+
+def resamples(count: int) -> list[Any]:
+    """Pairs drawn with replacement, the same draws every time."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(count, size=count) for _ in range(RESAMPLES)]
+
+
+def _good(means: Mapping[str, Any], settings: Sequence[Setting], bar: Bar) -> list[bool]:
+    """Which settings are good enough in everything."""
+    return [
+        setting.start_step is not None
+        and bool(means["follows"][at] >= bar.follow)
+        and bool(means["detail"][at] >= bar.detail)
+        and bool(means["kept"][at] >= means["kept_full"])
+        for at, setting in enumerate(settings)
+    ]
+
+
+def _advice(table: _Table, settings: Sequence[Setting], bar: Bar) -> Advice:
+    """The fewest steps that are surely good enough, then what keeps most; where nothing is sure, what is surest."""
+    means = table.means(np.arange(len(table.pairs)))
+    draws = np.array([_good(table.means(which), settings, bar) for which in resamples(len(table.pairs))])
+    sure = draws.mean(0)
+
+    def cheapest(good: Sequence[bool] | Any) -> int | None:
+        places = [at for at, fits in enumerate(good) if fits]
+        return min(places, key=lambda at: (settings[at].steps, -means["kept"][at]), default=None)
+
+    good = np.array(_good(means, settings, bar))
+    if not good.any():
+        return _none(
+            f"no setting makes {bar.follow:.0%} of the pairs follow with {bar.detail:.0%} of the detail of full runs: "
+            "a prior does not pay here; try more guidance, another shift, or full runs"
+        )
+    best = cheapest(good & (sure >= SURE))
+    if best is None:
+        best = int(np.argmax(np.where(good, sure, -1)))
+    setting = settings[best]
+    picks = [at for draw in draws if (at := cheapest(draw)) is not None]
+    starts = sorted(step for at in picks if (step := settings[at].start_step) is not None)
+    low, high = starts[int(0.025 * len(starts))], starts[int(0.975 * (len(starts) - 1))]
+    gain, pays = _against_scratch(table, settings, best)
+    return Advice(
+        start_step=setting.start_step,
+        tail=setting.tail,
+        start=setting.start,
+        steps=setting.steps,
+        certainty=float(sure[best]),
+        start_steps=(low, high),
+        pays=pays,
+        why=gain,
+    )
+
+
+def _against_scratch(table: _Table, settings: Sequence[Setting], best: int) -> tuple[str, bool]:
+    """The same number of steps without a prior: what is gained, and whether that is more than chance."""
+    control = settings.index(Setting(steps=settings[best].steps))
+    gains = {}
+    for name in ("follows", "kept", "detail"):
+        draws = [
+            (means := table.means(which))[name][best] - means[name][control] for which in resamples(len(table.pairs))
+        ]
+        gains[name] = (float(np.mean(draws)), 1.96 * float(np.std(draws)))
+    told = ", ".join(f"{name} {gain:+.2f} ±{half:.2f}" for name, (gain, half) in gains.items())
+    better = any(gains[name][0] > gains[name][1] for name in ("kept", "detail"))
+    worse = gains["follows"][0] < -max(gains["follows"][1], 0.1)
+    word = "a prior pays" if better and not worse else "a prior is not shown to pay"
+    return f"against {settings[best].steps} steps from scratch, {word}: {told}", better and not worse
+
+
+def _inflections(means: Mapping[str, Any], settings: Sequence[Setting], bar: Bar) -> dict[str, int | None]:
+    """By tail: the latest start step at which variants still follow, all earlier ones of that tail included."""
+    found: dict[str, int | None] = {}
+    ways = [(setting.start, str(setting.tail)) for setting in settings if setting.start_step is not None]
+    for start, tail in dict.fromkeys(ways):
+        name = tail if start == "snapshot" else f"{start} {tail}"
+        found[name] = None
+        for at, setting in enumerate(settings):
+            if setting.start_step is None or (setting.start, str(setting.tail)) != (start, tail):
+                continue
+            if means["follows"][at] < bar.follow:
+                break
+            found[name] = setting.start_step
+    return found
+
+
+def _with_pareto(lines: Sequence[Line]) -> list[Line]:
+    """Mark the settings that no other beats: not more steps, and no less of following, keeping and detail."""
+    from dataclasses import replace
+
+    ours = [line for line in lines if line.start_step is not None]
+
+    def beats(one: Line, other: Line) -> bool:
+        pairs = [
+            (other.steps, one.steps),
+            (one.follows, other.follows),
+            (one.followed, other.followed),
+            (one.kept, other.kept),
+            (min(one.detail, 1.0), min(other.detail, 1.0)),
+        ]
+        return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+    return [
+        replace(line, pareto=line.start_step is not None and not any(beats(other, line) for other in ours))
+        for line in lines
+    ]
+
+
+def _none(why: str) -> Advice:
+    return Advice(start_step=None, tail=None, steps=None, certainty=0.0, start_steps=None, pays=False, why=why)

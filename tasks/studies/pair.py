@@ -1,0 +1,241 @@
+"""One pair of an inflection study: a prior, the full run of another prompt, and every way of getting there cheaper."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prior_engine.requests.schedule import Schedule, line_refusal
+from prior_store import recipe_key
+from tasks.errors import InterruptedBatchError
+from tasks.making.devices import Lease
+from tasks.making.encode import embeddings_for
+from tasks.making.runtime import Runtime, runtime_for
+from tasks.planning.ways import Start
+from tasks.planning.work import BatchContext, PriorWork, VariantWork
+from tasks.studies import likeness
+from tasks.studies.likeness import Likeness
+
+if TYPE_CHECKING:
+    from prior_engine import Snapshot, VariantResult
+
+MEASURE_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One way to a variant: a start step and a tail, or (`start_step` None) the same steps from scratch."""
+
+    steps: int
+    start_step: int | None = None
+    tail: str | int = "exact"
+    start: Start = "snapshot"
+
+    @property
+    def name(self) -> str:
+        """How people and records call it."""
+        if self.start_step is None:
+            return f"scratch {self.steps}"
+        way = "" if self.start == "snapshot" else " line"
+        return f"k{self.start_step}{way} " + ("exact" if self.tail == "exact" else f"in {self.steps}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairWork:
+    """What to measure on one identity and one prompt."""
+
+    prior: PriorWork
+    variant: VariantWork
+    settings: tuple[Setting, ...]
+
+    @property
+    def key(self) -> str:
+        """The same pair, measured in the same ways, is measured once."""
+        return recipe_key(
+            {
+                "kind": "inflection pair",
+                "version": MEASURE_VERSION,
+                "prior": self.prior.key,
+                "conditioning": self.variant.conditioning.describe(),
+                "settings": [setting.name for setting in self.settings],
+            }
+        )
+
+    @property
+    def file(self) -> str:
+        """Its record, beside those of the other pairs."""
+        return f"pair-{self.key[:20]}.json"
+
+    @property
+    def label(self) -> str:
+        """As in a batch, without the start step, which is what is looked for."""
+        return self.variant.label.rpartition(" k")[0]
+
+
+def settings_to_try(
+    total: int,
+    start_steps: Sequence[int] | None,
+    tails: Sequence[str | int],
+    starts: Sequence[Start] = ("snapshot",),
+) -> tuple[Setting, ...]:
+    """All start steps with all tails that save steps, then their controls from scratch.
+
+    A straight line has no steps of its own that are left, so it is tried with re-spaced tails only.
+    """
+    found = []
+    for step in start_steps if start_steps is not None else range(total - 1):
+        left = total - 1 - step
+        found += [
+            Setting(start_step=step, tail=tail, start=start, steps=left if tail == "exact" else int(tail))
+            for start in starts
+            for tail in tails
+            if (tail == "exact" and start == "snapshot") or (tail != "exact" and int(tail) < left)
+        ]
+    return (*found, *(Setting(steps=steps) for steps in sorted({setting.steps for setting in found})))
+
+
+def measure_pair(work: PairWork, context: BatchContext) -> dict[str, Any]:
+    """Measure a pair, or read what an earlier study found; kept as soon as it is known."""
+    from prior_engine.errors import RunCancelledError
+
+    runtime = runtime_for(context)
+    if runtime.stop.is_set():
+        raise InterruptedBatchError("the study was told to stop")
+    try:
+        with runtime.pool.lease(runtime.stop) as lease:
+            found = _Study(work, runtime, lease).measured()
+    except RunCancelledError as stopped:
+        raise InterruptedBatchError(f"{work.label} was stopped; a new study goes on with it") from stopped
+    runtime.store.put_batch_file(context.batch, work.file, json.dumps(found, ensure_ascii=False).encode())
+    return found
+
+
+@dataclass
+class _Study:
+    work: PairWork
+    runtime: Runtime
+    lease: Lease
+
+    def measured(self) -> dict[str, Any]:
+        work, schedule = self.work, self.work.prior.schedule
+        self.embeddings = embeddings_for([work.prior.conditioning, work.variant.conditioning], self.lease, self.runtime)
+        began = time.perf_counter()
+        snapshots = {
+            snapshot.step: snapshot
+            for snapshot in self.lease.engine.record(
+                work.prior.identity, work.prior.conditioning, schedule, **self._more("prior")
+            )
+        }
+        full_s = time.perf_counter() - began
+        last = snapshots[max(snapshots)]
+        self.last = last
+        whole = self._from_scratch(schedule, "full run").latents
+        prior, full = self._frames(last), self._frames(whole)
+        asks = line_refusal(self.lease.engine.info, schedule) is None
+        ends = (self._leaning(last), self._leaning(whole)) if asks else (0.0, 0.0)
+        found: dict[str, Any] = {}
+        for setting, result in self._runs(snapshots):
+            video = self._frames(result.latents)
+            found[setting.name] = Likeness(
+                followed=(
+                    likeness.between(self._leaning(result.latents), *ends)
+                    if asks
+                    else likeness.on_the_way(video, prior, full)
+                ),
+                first=likeness.explained(video[:1], prior[:1]),
+                layout=likeness.layout(video, prior, full),
+                latents=likeness.agreement(_array(result.latents), _array(last)),
+                detail=likeness.detail(video),
+                steps=setting.steps,
+                seconds=result.seconds,
+            ).as_plain()
+        return {
+            "pair": work.label,
+            "identity": work.prior.name,
+            "prompt": work.variant.conditioning.prompt,
+            "changed": likeness.changed(prior, full),
+            "detail_full": likeness.detail(full),
+            "kept_full": [
+                likeness.explained(full[:1], prior[:1]),
+                likeness.layout(full, prior, full),
+            ],
+            "seconds_full": full_s,
+            "sigmas": {str(step): snapshot.sigma for step, snapshot in snapshots.items()},
+            "settings": found,
+        }
+
+    def _runs(self, snapshots: dict[int, Snapshot]) -> Iterator[tuple[Setting, VariantResult]]:
+        prior = self.work.prior
+        for setting in self.work.settings:
+            if setting.start_step is None:
+                yield setting, self._from_scratch(fewer_steps(prior.schedule, setting.steps), setting.name)
+                continue
+            yield (
+                setting,
+                self.lease.engine.resume(
+                    snapshots[setting.start_step if setting.start == "snapshot" else max(snapshots)],
+                    prior.identity,
+                    self.work.variant.conditioning,
+                    prior.schedule,
+                    tail="exact" if setting.tail == "exact" else setting.steps,
+                    line=setting.start_step if setting.start == "line" else None,
+                    **self._more(setting.name),
+                ),
+            )
+
+    def _leaning(self, made: Snapshot) -> float:
+        """How much better the model's guess at a video is when it is told the variant's prompt than the prior's.
+
+        Noise is laid over the video, and the model guesses in one step, without guidance, what is below: with the prompt
+        that fits what it sees, it guesses better. This asks about the prompt alone, however much else of the picture changed.
+        """
+        work, schedule = self.work, self.work.prior.schedule
+        sigmas = self.last.sigmas[1:-1]
+        asked_at = min(range(len(sigmas)), key=lambda step: abs(sigmas[step] - likeness.ASKED_AT_SIGMA))
+        errors = []
+        for told in (work.prior.conditioning, work.variant.conditioning):
+            guess = self.lease.engine.resume(
+                replace(self.last, latents=made.latents),
+                work.prior.identity,
+                replace(told, guidance=1.0, guidance_2=None),
+                schedule,
+                tail=1,
+                line=asked_at,
+                embeddings=self.embeddings,
+            )
+            errors.append(float(np.square(_array(guess.latents) - _array(made)).mean()))
+        return errors[0] - errors[1]
+
+    def _from_scratch(self, schedule: Schedule, name: str) -> VariantResult:
+        return self.lease.engine.scratch(
+            self.work.prior.identity, self.work.variant.conditioning, schedule, **self._more(name)
+        )
+
+    def _more(self, name: str) -> dict[str, Any]:
+        label = f"{self.work.label}, {name}"
+        on_step: Callable[[int, int], None] = lambda step, steps: self.runtime.progress.step(  # noqa: E731
+            self.work.key, label, step + 1, steps
+        )
+        return {"cancel": self.runtime.stop.is_set, "on_step": on_step, "embeddings": self.embeddings}
+
+    def _frames(self, latents: Snapshot) -> likeness.Video:
+        with self.runtime.decoding:
+            frames = list(self.lease.engine.decode(latents))
+        video: likeness.Video = np.stack(frames).astype(np.float32) / np.float32(255)
+        return video
+
+
+def fewer_steps(schedule: Schedule, steps: int) -> Schedule:
+    """The same walk in fewer steps; an explicit grid has no law to lay them by, so the Wan grid stands in for it."""
+    if schedule.grid == "explicit":
+        return replace(schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=steps)
+    return replace(schedule, num_inference_steps=steps)
+
+
+def _array(snapshot: Snapshot) -> Any:
+    return snapshot.latents.float().cpu().numpy()

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from flows.cli.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from flows.cli.store import app as store_app
 
 if TYPE_CHECKING:
     from flows.prepare import Only
-
-EXIT_DONE, EXIT_SOME_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="headstart",

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from flows.cli.main import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from flows.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from flows.cli.terminal import live, set_up_logging
 from flows.graph.batch import BatchResult, plan_document, run_batch
 from flows.on_prefect.server import connect, quiet_environment

@@ -232,7 +232,7 @@ def find_here(overrides: Sequence[str], *, quiet: bool = True) -> tuple[Found, s
 
 def launch_study(overrides: Sequence[str], *, as_json: bool, quiet: bool) -> int:
     """What the command does; returns the exit code."""
-    from flows.cli.main import EXIT_DONE, EXIT_INTERRUPTED
+    from flows.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED
     from flows.cli.terminal import set_up_logging
 
     set_up_logging(as_json=False)

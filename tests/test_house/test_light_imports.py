@@ -34,3 +34,8 @@ def test_help_brings_nothing_heavy(arguments):
     )
     assert "Usage: headstart" in said
     assert names & (HEAVY | ALSO_FOR_HELP) == set()
+
+
+def test_exit_codes_come_without_the_command_line():
+    names, _ = imported_by("import flows.cli.exit_codes")
+    assert names & {"typer", "click"} == set()

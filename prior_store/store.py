@@ -206,6 +206,15 @@ class Store:
         require_writable(self.files, self.capabilities)
         self.files.put(layout.batch_path(batch, name), content)
 
+    def create_batch_file(self, batch: str, name: str, content: bytes) -> bool:
+        """Keep a file of a batch if there is none of this name; tell whether we are the one who did."""
+        require_writable(self.files, self.capabilities)
+        return self.files.create(layout.batch_path(batch, name), content)
+
+    def batch_file_or_none(self, batch: str, name: str) -> bytes | None:
+        """Read a file of a batch, None if there is none."""
+        return self.files.content_or_none(layout.batch_path(batch, name))
+
     def read_batch_file(self, batch: str, name: str) -> bytes:
         """Read a file of a batch."""
         try:

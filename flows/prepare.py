@@ -14,7 +14,8 @@ from tasks.planning.model_source import fitted
 from tasks.planning.plan import Plan, make_plan
 from tasks.planning.work import BatchContext
 from tasks.settings import Settings
-from tasks.sheets.rows import Sheet, load_sheet
+from tasks.sheets.load import load_sheet
+from tasks.sheets.rows import Sheet
 
 if TYPE_CHECKING:
     from prior_store import Store
@@ -43,7 +44,7 @@ class Prepared:
 def prepare(overrides: Sequence[str], only: Only = "all") -> Prepared:
     """Compose, read, check, plan. Every mistake is raised here, before anything is run."""
     settings = compose_settings(overrides)
-    sheet = load_sheet(settings.sheet)
+    sheet = load_sheet(settings.sheet, settings.seed)
     settings = fitted(settings, sheet)
     store = open_store(settings)
     batch = settings.batch or batch_name(sheet.name)

@@ -110,6 +110,7 @@ class SheetSettings(_Group):
     allow_http: bool = Field(False, description="allow http(s) images")
     max_image_pixels: int = Field(40_000_000, gt=0, description="larger images are refused before they are decoded")
     max_rows: int = Field(100_000, gt=0, description="more rows than this after expansion are refused")
+    ignore_unknown: bool = Field(False, description="leave out columns that a sheet does not know, with a note")
 
 
 class StoreSettings(_Group):
@@ -299,7 +300,7 @@ class Settings(_Group):
 
 
 def state_dir() -> str:
-    """Where this user's Headstart keeps what is not a result: server database, device locks, fingerprints."""
+    """Where this user's Headstart keeps what is not a result: server database, device locks."""
     home = os.environ.get("HEADSTART_HOME")
     if home:
         return home

@@ -153,8 +153,8 @@ class _Planner:
             picture = None
             try:
                 location = resolve_picture(named, self.sheet.root, self.settings.sheet)
-                picture = Picture.open(open_picture(location, self.settings.sheet.max_image_pixels).data)
-            except (PictureError, EngineError) as error:
+                picture = open_picture(location, self.settings.sheet.max_image_pixels)
+            except PictureError as error:
                 self.problems.append(f"{row.place}, column {column}: {error}")
             self.pictures[named] = picture
         return self.pictures[named]
@@ -298,7 +298,9 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
         info = inspect_model(spec_for(settings))
     except EngineError as error:
         raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
-    planner = _Planner(settings=settings, sheet=sheet, info=info, measured=_measured(settings, info, store))
+    planner = _Planner(
+        settings=settings, sheet=sheet, info=info, measured=_measured(settings, info, store), notes=list(sheet.warnings)
+    )
     rows = _parents_first(sheet.rows)
     keeps = _kept_for_children(rows, planner)
     for row in rows:

@@ -51,7 +51,8 @@ def _integral(value: float) -> int:
 
 def _number(value: Any) -> float:
     try:
-        number = float(value)
+        # The decimal comma is what a spreadsheet writes where its separator is a semicolon.
+        number = float(value.replace(",", ".") if isinstance(value, str) else value)
     except (TypeError, ValueError):
         raise ValueError(f"is {value!r}; a number is needed") from None
     if isinstance(value, bool) or not math.isfinite(number) or not 0 <= number <= 100:
@@ -75,6 +76,12 @@ def _start_step(value: Any) -> str | int:
         return _whole(0, 998)(value)
     except ValueError:
         raise ValueError(f"is {value!r}; 'auto' or a step from 0 is needed") from None
+
+
+def _start(value: Any) -> str:
+    if isinstance(value, str) and value.strip().lower() in {"auto", "snapshot", "line"}:
+        return value.strip().lower()
+    raise ValueError(f"is {value!r}; 'snapshot', 'line' or 'auto' is needed")
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
@@ -128,6 +135,10 @@ COLUMNS: dict[str, Column] = {
     "negative_prompt": Column(_text, "what the variant should not show"),
     "seed": Column(_seeds, "seed of the prior's noise, or a range 1..4 for one row each", of_identity=True),
     "start_step": Column(_start_step, "the snapshot to start from, or auto"),
+    "start": Column(
+        _start,
+        "snapshot = the prior's own state after that step; line = as noisy a place between its last latents and its first noise; or auto",
+    ),
     "tail": Column(_tail, "exact, or the number of re-spaced steps"),
     "guidance": Column(_number, "guidance scale of the variant"),
     "width": Column(_whole(16, 8192), "pixels", of_identity=True),

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import SheetError
+from tasks.sheets.separators import mixed, separator_of
 
 MAX_BYTES = 256 * 2**20
+_ZIP = b"PK\x03\x04"
 FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -26,6 +28,8 @@ FORMATS = {
     ".yml": "yaml",
     ".parquet": "parquet",
 }
+WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
+_SAVE_AS_CSV = "in Excel choose File > Save As > 'CSV UTF-8 (Comma delimited)'"
 DEMO_SHEET = Path(__file__).resolve().parents[2] / "demo" / "sheets" / "demo.csv"
 
 
@@ -60,7 +64,9 @@ def read_sheet_file(source: str, kind: str = "auto") -> SheetFile:
     text = _decoded(data, name)
     if kind == "yaml":
         return _yaml(text, name, root)
-    rows = _jsonl(text, name) if kind == "jsonl" else _delimited(text, name, "\t" if kind == "tsv" else ",")
+    if kind == "jsonl":
+        return SheetFile(name=name, root=root, rows=tuple(_jsonl(text, name)))
+    rows = _delimited(text, name, separator_of(text, "\t" if kind == "tsv" else ","))
     return SheetFile(name=name, root=root, rows=tuple(rows))
 
 
@@ -70,10 +76,14 @@ def _kind(path: str, kind: str) -> str:
     if path == "-":
         return "csv"
     ending = Path(path).suffix.lower()
-    if ending not in FORMATS:
+    if ending in WORKBOOKS:
         raise SheetError(
-            f"sheet {path!r} ends in {ending!r}; needed is one of {sorted(FORMATS)}, or say sheet.format=csv"
+            f"sheet {path!r} is a workbook, which cannot be read as it is; {_SAVE_AS_CSV} "
+            f"and give that file: sheet={Path(path).with_suffix('.csv').name}"
         )
+    if ending not in FORMATS:
+        seen = f"ends in {ending!r}" if ending else "has no ending"
+        raise SheetError(f"sheet {path!r} {seen}; needed is one of {sorted(FORMATS)}, or say sheet.format=csv")
     return FORMATS[ending]
 
 
@@ -97,12 +107,14 @@ def _fetch(path: str) -> bytes:
 
 
 def _decoded(data: bytes, name: str) -> str:
+    if data.startswith(_ZIP):
+        raise SheetError(f"{name}: is a workbook, whatever its name says; {_SAVE_AS_CSV} and give that file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise SheetError(
-            f"{name}:{line}: byte {data[error.start]:#04x} is not UTF-8; save the sheet as UTF-8"
+            f"{name}:{line}: byte {data[error.start]:#04x} is not UTF-8; save the sheet as UTF-8 ({_SAVE_AS_CSV})"
         ) from None
     if "\x00" in text:
         raise SheetError(f"{name}: holds NUL bytes; it is not a text file")
@@ -120,7 +132,7 @@ def _delimited(text: str, name: str, delimiter: str) -> Iterator[RawRow]:
             if not any(cell.strip() for cell in cells):
                 continue
             if header is None:
-                header = _header(cells, f"{name}:{line}")
+                header = _header(cells, f"{name}:{line}", delimiter)
                 continue
             if len(cells) > len(header):
                 raise SheetError(
@@ -135,8 +147,10 @@ def _delimited(text: str, name: str, delimiter: str) -> Iterator[RawRow]:
         raise SheetError(f"{name}: is empty; needed are a header with identity,prompt and one row at least")
 
 
-def _header(cells: list[str], place: str) -> list[str]:
+def _header(cells: list[str], place: str, delimiter: str) -> list[str]:
     header = [cell.strip().lower() for cell in cells]
+    if problem := mixed(header, delimiter):
+        raise SheetError(f"{place}: {problem}")
     doubled = sorted({column for column in header if column and header.count(column) > 1})
     if doubled:
         raise SheetError(f"{place}: columns {doubled} stand there twice; keep one of each")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
+from prior_engine.errors import RequestError
+from prior_engine.requests.request import Picture
 from tasks.settings import SheetSettings
 
 MAX_BYTES = 64 * 2**20
@@ -18,16 +19,6 @@ MAX_BYTES = 64 * 2**20
 
 class PictureError(ValueError):
     """A picture that cannot or may not be used; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class PictureBytes:
-    """A picture as it lies in its file, known to be decodable."""
-
-    location: str
-    data: bytes
-    width: int
-    height: int
 
 
 def resolve_picture(named: str, sheet_root: str, settings: SheetSettings) -> str:
@@ -65,7 +56,7 @@ def _below_url(location: str, root: str) -> bool:
     return "://" in root and ".." not in location.split("/") and (location + "/").startswith(root.rstrip("/") + "/")
 
 
-def open_picture(location: str, max_pixels: int) -> PictureBytes:
+def open_picture(location: str, max_pixels: int) -> Picture:
     """Read and check one picture: present, a known format, not huge, whole."""
     import fsspec
     from PIL import Image, UnidentifiedImageError
@@ -82,13 +73,14 @@ def open_picture(location: str, max_pixels: int) -> PictureBytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Only the header is read here.
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
-                if width * height > max_pixels:
-                    raise PictureError(
-                        f"{location!r} has {width}x{height} pixels, more than sheet.max_image_pixels={max_pixels}"
-                    )
-                image.load()
+            if width * height > max_pixels:
+                raise PictureError(
+                    f"{location!r} has {width}x{height} pixels, more than sheet.max_image_pixels={max_pixels}"
+                )
+            return Picture.open(data)
     except PictureError:
         raise
     except Image.DecompressionBombError:
@@ -97,8 +89,9 @@ def open_picture(location: str, max_pixels: int) -> PictureBytes:
         ) from None
     except UnidentifiedImageError:
         raise PictureError(f"{location!r} is not a picture that can be decoded; give a PNG, JPEG or WebP") from None
+    except RequestError as error:
+        raise PictureError(f"{location!r}: {error}; give it whole, as PNG, JPEG or WebP") from None
     except (OSError, ValueError, SyntaxError) as error:
         raise PictureError(
             f"{location!r} is not a picture that can be decoded ({type(error).__name__}: {error})"
         ) from None
-    return PictureBytes(location, data, width, height)

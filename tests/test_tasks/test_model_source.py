@@ -4,7 +4,7 @@ import pytest
 
 from flows.compose import compose_settings
 from tasks.planning.model_source import fitted, model_folder
-from tasks.sheets.rows import load_sheet
+from tasks.sheets.load import load_sheet
 
 TEXT = "identity,prompt\nstar,a red star grows\n"
 PICTURE = "identity,prompt,image\nstar,a red star grows,star.png\n"

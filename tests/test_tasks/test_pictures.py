@@ -7,6 +7,7 @@ import zlib
 import pytest
 from PIL import Image
 
+from flows.prepare import prepare
 from tasks.settings import SheetSettings
 from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
 
@@ -23,6 +24,16 @@ def folder(tmp_path):
 def test_a_picture_below_the_sheet_is_taken(folder):
     location = resolve_picture("fox.png", str(folder), SheetSettings())
     assert open_picture(location, 1000).width == 8
+
+
+def test_a_picture_is_decoded_once(folder, monkeypatch, tmp_path):
+    from PIL.PngImagePlugin import PngImageFile
+
+    decoded, load = [], PngImageFile.load_prepare
+    monkeypatch.setattr(PngImageFile, "load_prepare", lambda image: (decoded.append(image), load(image)))
+    (folder / "s.csv").write_text("identity,prompt,image\nfox,runs,fox.png\n")
+    (prior,) = prepare([f"sheet={folder / 's.csv'}", "model=demo", f"store={tmp_path / 'store'}"]).plan.priors
+    assert (prior.identity.image.width, len(decoded)) == (8, 1)
 
 
 @pytest.mark.parametrize("named", ["../secret.png", "/etc/passwd", "a/../../secret.png"])
@@ -75,7 +86,7 @@ def test_half_a_picture_is_refused(folder):
     buffer = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(buffer, "PNG")
     (folder / "half.png").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
-    with pytest.raises(PictureError, match="is not a picture that can be decoded"):
+    with pytest.raises(PictureError, match=r"half\.png': the picture cannot be decoded: .*; give it whole"):
         open_picture(str(folder / "half.png"), 100_000)
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.settings import SheetSettings
-from tasks.sheets.rows import load_sheet
+from tasks.sheets.load import load_sheet
 
 ROWS = [
     {"identity": "fox", "prompt": "a fox runs", "seed": 3, "tags": "red, quick"},
@@ -38,6 +38,10 @@ def as_parquet():
 SAME = {
     "s.csv": as_csv(","),
     "s.tsv": as_csv("\t"),
+    # As Excel saves a CSV where the comma is the decimal sign, and what a clipboard gives.
+    "semicolons.csv": as_csv(";"),
+    "tabs.csv": as_csv("\t"),
+    "commas.tsv": as_csv(","),
     "crlf.csv": as_csv(",").replace("\n", "\r\n"),
     "bom.csv": b"\xef\xbb\xbf" + as_csv(",").encode(),
     "s.jsonl": "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS),
@@ -123,6 +127,40 @@ def test_seed_ranges_and_repeats(tmp_path):
         ("owl", 7),
         ("owl", 8),
     ]
+
+
+def test_repeats_count_from_the_seed_of_the_batch_where_a_row_names_none(tmp_path):
+    (tmp_path / "r.csv").write_text("identity,prompt,seed,repeat\nfox,runs,,3\nowl,flies,7,2\n")
+    sheet = load_sheet(SheetSettings(path=str(tmp_path / "r.csv")), seed=100)
+    assert [row.seed for row in sheet.rows] == [100, 101, 102, 7, 8]
+
+
+def test_a_row_may_say_how_it_starts(tmp_path):
+    sheet = sheet_at(tmp_path, "s.csv", "identity,prompt,start\nfox,runs,Line\nfox,sits,\n")
+    assert [row.start for row in sheet.rows] == ["line", None]
+    plain = sheet_at(tmp_path, "p.csv", "identity,prompt\nfox,runs\nfox,sits\n")
+    assert sheet.digest != plain.digest
+    # Sheets that were there before the column keep their digest.
+    assert plain.digest == "74b5ce42500407d01878bb82c45f1633bab7664bc8c45a660e0a65c90e25aede"
+
+
+def test_a_decimal_comma_is_a_number(tmp_path):
+    assert sheet_at(tmp_path, "g.csv", "identity;prompt;guidance\nfox;runs;4,5\n").rows[0].guidance == 4.5
+
+
+def test_unknown_columns_are_left_out_where_that_is_wanted(tmp_path):
+    (tmp_path / "u.csv").write_text("identity,prompt,colour,note,motion\nfox,{motion},red,,runs\n")
+    sheet = load_sheet(SheetSettings(path=str(tmp_path / "u.csv"), ignore_unknown=True))
+    assert [row.prompt for row in sheet.rows] == ["runs"]
+    assert sheet.warnings == (
+        "u.csv:2: column 'colour' is unknown and ignored",
+        "u.csv:2: column 'note' is unknown and ignored",
+    )
+
+
+def test_two_base_prompts_of_one_identity_are_noted(tmp_path):
+    sheet = sheet_at(tmp_path, "b.csv", "identity,prompt,base_prompt\nfox,runs,a fox\nfox,sits,a red fox\nowl,flies,\n")
+    assert sheet.warnings == ("identity 'fox' has 2 base prompts (at b.csv:2, b.csv:3), so a prior for each",)
 
 
 def test_what_is_said_once_of_an_identity_holds_for_its_other_rows(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from flows.prepare import prepare
 from tasks.errors import PlanError, SheetError
 from tasks.settings import SheetSettings
-from tasks.sheets.rows import load_sheet
+from tasks.sheets.load import load_sheet
 
 FOLDER = Path(__file__).resolve().parent.parent / "bad_sheets"
 MESSAGES = json.loads((FOLDER / "messages.json").read_text(encoding="utf-8"))

@@ -1,0 +1,46 @@
+"""From a sheet to exact rows, or to every mistake in it at once. Nothing here needs a model, a GPU or the store."""
+
+from __future__ import annotations
+
+from tasks.errors import SheetError
+from tasks.settings import SheetSettings
+from tasks.sheets.columns import is_empty
+from tasks.sheets.file import RawRow, SheetFile, read_sheet_file
+from tasks.sheets.reader import Reader
+from tasks.sheets.rows import Sheet
+
+MAX_TOLD = 100
+
+
+def load_sheet(settings: SheetSettings, seed: int = 0) -> Sheet:
+    """Read, expand and check the sheet; raises one `SheetError` that tells every problem with its place.
+
+    `seed` is the batch's own: where `repeat` counts from in a row that names none.
+    """
+    if settings.path is None:
+        raise SheetError("no sheet was named; give one: headstart run sheet=my.csv (or sheet=demo to see how it goes)")
+    file = read_sheet_file(settings.path, settings.format)
+    if settings.identities:
+        file = _with_identities(file, read_sheet_file(settings.identities))
+    reader = Reader(file, settings.max_rows, seed, settings.ignore_unknown)
+    rows = reader.read()
+    if reader.problems:
+        told = reader.problems[:MAX_TOLD]
+        more = len(reader.problems) - len(told)
+        lines = [f"  {problem}" for problem in told] + ([f"  ... and {more} more"] if more else [])
+        noun = "problem" if len(reader.problems) == 1 else "problems"
+        message = f"{len(reader.problems)} {noun} in {file.name}, nothing was run:\n" + "\n".join(lines)
+        raise SheetError(message, reader.problems)
+    return Sheet(name=file.name, root=file.root, rows=tuple(rows), warnings=tuple(reader.notes))
+
+
+def _with_identities(file: SheetFile, other: SheetFile) -> SheetFile:
+    found = dict(file.identities) | dict(other.identities)
+    for row in other.rows:
+        name = row.cells.get("identity")
+        if is_empty(name):
+            raise SheetError(f"{row.place}: identity is missing; every row of an identities file names one")
+        found[str(name).strip()] = RawRow(
+            row.place, {key: value for key, value in row.cells.items() if key != "identity"}
+        )
+    return SheetFile(name=file.name, root=file.root, rows=file.rows, identities=found, lists=file.lists)

@@ -224,6 +224,11 @@ class Store:
                 f"batch {batch!r} has no file {name!r}; {self.url} has the batches {self.list_batches()[-10:]}"
             ) from None
 
+    def remove_batch_file(self, batch: str, name: str) -> None:
+        """Take a file of a batch away; one that is gone already is fine."""
+        require_writable(self.files, self.capabilities)
+        self.files.remove(layout.batch_path(batch, name))
+
     def list_batches(self) -> list[str]:
         """Name all batches, in order of their names."""
         return self.files.names(layout.BATCHES)

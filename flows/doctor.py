@@ -197,7 +197,7 @@ def _would_be(settings: Settings, url: str) -> Iterator[Finding]:
 
 
 def _clear(settings: Settings, corner: str) -> None:
-    from prior_store.backends.files import open_files
+    from prior_store.backends.address import open_files
 
     if "://" in corner:
         files = open_files(corner, settings.store.storage_options)

@@ -29,7 +29,6 @@ ROOMS: Final = (PRIORS, VARIANTS, "manifest", EMBEDDINGS, BATCHES, QUARANTINE)
 _KEY = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 _CLAIM = re.compile(r"claim-(\d{8})\.json\Z")
-_HEARTBEAT = re.compile(r"hb-(\d{8})\.json\Z")
 _STEP = re.compile(r"step_(\d+)\.safetensors\Z")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp\Z")
 
@@ -122,12 +121,6 @@ def step_of(name: str) -> int | None:
 def claim_generation(name: str) -> int | None:
     """Read the generation back from the name of a lease."""
     found = _CLAIM.match(name)
-    return int(found[1]) if found else None
-
-
-def heartbeat_generation(name: str) -> int | None:
-    """Read the generation back from the name of a heartbeat."""
-    found = _HEARTBEAT.match(name)
     return int(found[1]) if found else None
 
 

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 
 from prior_store import Store
 from prior_store.layout import BASE, LOG, fragment_path
+from prior_store.manifest.parquet import compacted_bytes, fragment_bytes
 from prior_store.manifest.schema import SCHEMA
-from prior_store.manifest.table import compacted_bytes, fragment_bytes
 
 WORDS = [
     "a",

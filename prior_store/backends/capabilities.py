@@ -1,25 +1,11 @@
-"""What a backend can really do, found out by trying; and whether a root is a store of ours at all."""
+"""What a backend can really do, found out by trying."""
 
-import json
-import secrets
 import warnings
 from dataclasses import dataclass
-from typing import Any, Final
 
 from prior_store import layout
 from prior_store.backends.files import Files
-from prior_store.errors import (
-    NotAStoreError,
-    StoreError,
-    StoreReadOnlyError,
-    StoreUnreachableError,
-    StoreVersionError,
-)
-from prior_store.manifest.schema import utc_now
-
-FORMAT: Final = "headstart-store"
-VERSION: Final = 1
-_PROBE: Final = "probe-"
+from prior_store.errors import StoreReadOnlyError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,97 +27,7 @@ class SingleWriterWarning(UserWarning):
     """The backend ignores conditional writes: only one process may write at a time."""
 
 
-def open_root(files: Files, *, create: bool) -> Capabilities:
-    """Recognise the store, or create it in an empty root; then try what the backend can do."""
-    try:
-        content = _record(files)
-        if content is None:
-            _refuse_foreign(files)
-            content = _record(files)  # somebody else may have made the store between our look and our listing
-        if content is None:
-            if not create:
-                raise NotAStoreError(
-                    f"there is no store at {files.url}; check the address, or create one by writing to it"
-                )
-            content = _create(files)
-        _check_version(files, content)
-        return _probe(files, content)
-    except (StoreError, UnicodeDecodeError):
-        raise
-    except FileNotFoundError as error:
-        raise StoreUnreachableError(
-            f"the bucket or folder of {files.url} does not exist and cannot be made from here; create it first"
-        ) from error
-    except PermissionError as error:
-        raise StoreUnreachableError(
-            f"{files.url} refuses access ({error}); check the rights of this user, or the credentials in the environment"
-        ) from error
-    except Exception as error:
-        if not _is_about_access(error):
-            raise
-        raise StoreUnreachableError(
-            f"{files.url} cannot be reached ({type(error).__name__}: {error}); check address, endpoint and credentials"
-        ) from error
-
-
-def _record(files: Files) -> bytes | None:
-    try:
-        return files.read(layout.STORE)
-    except FileNotFoundError:
-        return None
-
-
-def _refuse_foreign(files: Files) -> None:
-    ours = {layout.STORE, *layout.ROOMS}
-    foreign = [
-        name
-        for name in files.names("")
-        if name not in ours and not name.startswith(_PROBE) and not layout.is_temporary(name) and name != "lost+found"
-    ]
-    if foreign:
-        shown = ", ".join(repr(name) for name in foreign[:3]) + (", ..." if len(foreign) > 3 else "")
-        raise NotAStoreError(
-            f"{files.url} holds other things ({shown}) and no {layout.STORE}; nothing was written, choose an empty folder"
-        )
-
-
-def _create(files: Files) -> bytes:
-    place = f"{_PROBE}{secrets.token_hex(8)}.json"
-    files.put(place, b"{}")
-    exclusive = files.exclusive = files.refuses_second_create(place, b"{}")
-    files.remove(place)
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "id": secrets.token_hex(16),
-        "created_at": utc_now().isoformat(),
-        "capabilities": {"exclusive_create": exclusive},
-    }
-    content = (json.dumps(record, indent=1) + "\n").encode()
-    return content if files.create(layout.STORE, content) else files.read(layout.STORE)
-
-
-def _check_version(files: Files, content: bytes) -> None:
-    try:
-        record: dict[str, Any] = json.loads(content)
-        name, version = record["format"], record["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise NotAStoreError(
-            f"{files.url}/{layout.STORE} is not a store record ({type(error).__name__}: {error}); restore that file from a "
-            "backup, nothing else is needed and nothing was written"
-        ) from error
-    if name != FORMAT:
-        raise NotAStoreError(
-            f"{files.url}/{layout.STORE} names the format {name!r}, not {FORMAT!r}; nothing was written"
-        )
-    if not isinstance(version, int) or version > VERSION:
-        raise StoreVersionError(
-            f"{files.url} has store format {version!r} and this release knows up to {VERSION}; update this installation "
-            "(nothing was written)"
-        )
-
-
-def _probe(files: Files, content: bytes) -> Capabilities:
+def probe(files: Files, content: bytes) -> Capabilities:
     """Create the store's own record once more, with the same bytes: honest backends refuse, others change nothing."""
     try:
         exclusive = files.exclusive = files.refuses_second_create(layout.STORE, content)
@@ -155,10 +51,3 @@ def require_writable(files: Files, capabilities: Capabilities) -> None:
     """Refuse to write where that is known to be impossible."""
     if not capabilities.writable:
         raise StoreReadOnlyError(f"{files.url} can be read but not written with these rights; open it with others")
-
-
-def _is_about_access(error: Exception) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, OSError) or bool(
-        names & {"BotoCoreError", "ClientError", "HttpError", "ClientConnectionError"}
-    )

@@ -9,13 +9,11 @@ Everything above speaks to this one small class; each backend fills it in its ow
 
 import abc
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-from prior_store.errors import StoreAddressError
 
 Content = bytes | bytearray | memoryview | Path
 """What can be put: bytes, or a local file by its path."""
@@ -129,36 +127,3 @@ class Files(abc.ABC):
     def sha256(self, path: str) -> str:
         """Give the digest of a file's content."""
         return hashlib.sha256(self.read(path)).hexdigest()
-
-
-def open_files(
-    url: str, storage_options: Mapping[str, object] | None = None, fault_point: FaultPoint | None = None
-) -> Files:
-    """Choose the backend that a URL names."""
-    from urllib.parse import urlsplit
-
-    url = str(url)
-    if not url.strip():
-        raise StoreAddressError("the store URL is empty; give a folder or a URL such as s3://bucket/folder")
-    if "::" in url:
-        raise StoreAddressError(
-            f"store URL {url!r} is a chain; a cache in between would show old listings, so name the backend itself"
-        )
-    if "://" in url and (urlsplit(url).password or "@" in urlsplit(url).netloc):
-        scheme = url.split("://", 1)[0]
-        raise StoreAddressError(
-            f"the {scheme}:// store URL carries credentials; give them by the environment or by storage options, where "
-            "they are never written down"
-        )
-    options = dict(storage_options or {})
-    if "://" not in url or url.startswith(("file://", "local://")):
-        from prior_store.backends.local import LocalFiles
-
-        return LocalFiles(url, fault_point)
-    if url.startswith("memory://"):
-        from prior_store.backends.objects import MemoryFiles
-
-        return MemoryFiles(url, options, fault_point)
-    from prior_store.backends.objects import ObjectFiles
-
-    return ObjectFiles(url, options, fault_point)

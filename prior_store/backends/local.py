@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from prior_store import layout
-from prior_store.backends.files import CHUNK, Content, Entry, FaultPoint, Files
+from prior_store.backends.files import Content, Entry, FaultPoint, Files
+from prior_store.backends.staging import flush_name, make_folder, write_new
 from prior_store.errors import NoSpaceError
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -43,7 +44,7 @@ class LocalFiles(Files):
             temporary.unlink(missing_ok=True)
             raise
         if flush:
-            _flush(target.parent)
+            flush_name(target.parent)
         self._point("done", path)
 
     def create(self, path: str, content: bytes, *, flush: bool = True) -> bool:
@@ -57,7 +58,7 @@ class LocalFiles(Files):
         finally:
             temporary.unlink(missing_ok=True)
         if flush:
-            _flush(target.parent)
+            flush_name(target.parent)
         self._point("done", path)
         return won
 
@@ -67,7 +68,7 @@ class LocalFiles(Files):
         folders = {path[: match.start()] for path in files for match in re.finditer("/", path)}
         with self._full_disk_told("what was written"):
             for path in (*files, *sorted(folders, key=len, reverse=True), ""):
-                _flush(self.folder / path)
+                flush_name(self.folder / path)
 
     def refuses_second_create(self, path: str, content: bytes) -> bool:
         """Try it with a link of our own, since what counts is whether this disk has links at all."""
@@ -151,7 +152,7 @@ class LocalFiles(Files):
                 raise
             self.put(target, self.folder / source)
             return
-        _flush(place.parent)
+        flush_name(place.parent)
         self._point("done", target)
 
     def size(self, path: str) -> int | None:
@@ -191,11 +192,11 @@ class LocalFiles(Files):
         with self._full_disk_told(target.name):
             for _ in range(_TRIES):
                 try:
-                    return _write(temporary, content, flush=flush)
+                    return write_new(temporary, content, flush=flush)
                 except FileNotFoundError:
                     # No folder yet, or a cleaner took the empty one away between our mkdir and our open.
-                    _make_folder(target.parent, flush=flush)
-            return _write(temporary, content, flush=flush)
+                    make_folder(target.parent, flush=flush)
+            return write_new(temporary, content, flush=flush)
 
     @contextlib.contextmanager
     def _full_disk_told(self, what: str) -> Iterator[None]:
@@ -221,40 +222,3 @@ class LocalFiles(Files):
                 return False
             temporary.replace(target)
         return True
-
-
-def _write(temporary: Path, content: Content, *, flush: bool) -> Path:
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if isinstance(content, Path):
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, file, CHUNK)
-            else:
-                file.write(content)
-            if flush:
-                file.flush()
-                os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def _make_folder(folder: Path, *, flush: bool) -> None:
-    new = [place for place in (folder, *folder.parents) if not place.exists()] if flush else []
-    folder.mkdir(parents=True, exist_ok=True)
-    for place in new:
-        _flush(place.parent)
-
-
-def _flush(place: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut; what a cleaner just took away needs nothing."""
-    try:
-        handle = os.open(place, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,8 +5,6 @@ names without a condition); a reply that gets lost makes the client's own retry 
 refused create is read back); listing caches hide what other processes made (so they are off).
 """
 
-import errno
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from prior_store.backends.files import CHUNK, PARALLEL, Content, Entry, FaultPoint, Files
-from prior_store.errors import StoreAddressError, StoreUnreachableError
+from prior_store.backends.retries import again
+from prior_store.errors import StoreAddressError
 
 T = TypeVar("T")
 
@@ -29,13 +28,6 @@ S3_DEFAULTS: Final[Mapping[str, object]] = {
     },
 }
 """Fresh listings, and waits that end: each layer below retries too, so the defaults multiply to many minutes."""
-
-ATTEMPTS: Final = 5
-DEADLINE_S: Final = 120.0
-FIRST_PAUSE_S: Final = 0.1
-
-_TRANSIENT_ERRNO = {errno.EIO, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.EAGAIN}
-_TRANSIENT_CODES = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ConditionalRequestConflict"}
 
 
 class ObjectFiles(Files):
@@ -208,36 +200,7 @@ class ObjectFiles(Files):
         return b"".join(parts)
 
     def _again(self, attempt: Callable[[], T]) -> T:
-        """Try what may be tried again, with growing pauses, a few times and not for ever."""
-        began, pause = time.monotonic(), FIRST_PAUSE_S
-        for left in range(ATTEMPTS - 1, -1, -1):
-            try:
-                return attempt()
-            except Exception as error:
-                if not _is_transient(error):
-                    raise
-                if left == 0 or time.monotonic() - began > DEADLINE_S:
-                    raise StoreUnreachableError(
-                        f"{self.url} did not answer after {ATTEMPTS - left} tries ({type(error).__name__}: {error}); "
-                        "check the network and the service, then run the same command again: what is finished is kept"
-                    ) from error
-            self.pause(pause)
-            pause *= 2
-        raise AssertionError("the last try returns or raises")
-
-
-class MemoryFiles(ObjectFiles):
-    """The memory of this process: for tests and trials, gone when it ends."""
-
-    _one_winner = threading.Lock()
-
-    def _pipe_new(self, path: str, data: bytes) -> bool:
-        # fsspec looks and writes in two steps there, and several threads can be between them.
-        with self._one_winner:
-            if self.fs.exists(self._full(path)):
-                return False
-            self.fs.pipe_file(self._full(path), data)
-            return True
+        return again(attempt, self.url, self.pause)
 
 
 def _connect(url: str, options: Mapping[str, object] | None) -> tuple[Any, str]:
@@ -277,19 +240,3 @@ def _is_refusal(error: OSError) -> bool:
     """Tell "it is there already", which some servers say in a way that fsspec does not translate."""
     response = getattr(error.__cause__, "response", None) or {}
     return bool(response.get("Error", {}).get("Code") == "PreconditionFailed")
-
-
-def _is_transient(error: BaseException) -> bool:
-    """Tell what may go better next time."""
-    response = getattr(error.__cause__, "response", None) or getattr(error, "response", None)
-    if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status >= 500 or response.get("Error", {}).get("Code") in _TRANSIENT_CODES:
-            return True
-    if isinstance(error, (TimeoutError, ConnectionError)):
-        return True
-    if isinstance(error, OSError):
-        return error.errno in _TRANSIENT_ERRNO
-    # HTTP clients have trees of their own that are no OSErrors; they are told by name so as not to import them here.
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"ClientPayloadError", "ServerTimeoutError", "HTTPClientError", "EndpointConnectionError"})

@@ -9,20 +9,18 @@ import datetime as dt
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pyarrow.compute as pc
 
 from prior_store import layout
 from prior_store.backends.capabilities import require_writable
 from prior_store.backends.files import Entry
-from prior_store.care.verify import Inventory, take_inventory
+from prior_store.care.inventory import Inventory, take_inventory
 from prior_store.manifest import schema
 from prior_store.objects import lease
 from prior_store.objects.commit import Commit
-
-if TYPE_CHECKING:
-    from prior_store.store import Store
+from prior_store.objects.holdings import Holdings
 
 GRACE_S: Final = 24 * 3600.0
 LIVE_TTLS: Final = 4
@@ -77,7 +75,7 @@ class Collected:
 
 
 def gc(
-    store: "Store",
+    store: Holdings,
     *,
     dry_run: bool = True,
     grace_s: float = GRACE_S,
@@ -91,7 +89,7 @@ def gc(
         require_writable(store.files, store.capabilities)
     collector = _Collector(store, dry_run=dry_run, grace_s=grace_s, now=clock())
     for kind in layout.KINDS:
-        collector.leftovers(kind, take_inventory(store, kind))
+        collector.leftovers(kind, take_inventory(store.files, kind))
     if retention is not None and retention.chosen:
         collector.retired(retention)
     if unused_steps:
@@ -103,7 +101,7 @@ def gc(
 
 
 class _Collector:
-    def __init__(self, store: "Store", *, dry_run: bool, grace_s: float, now: float) -> None:
+    def __init__(self, store: Holdings, *, dry_run: bool, grace_s: float, now: float) -> None:
         self.items: list[Item] = []
         self._store, self._files = store, store.files
         self._dry_run, self._grace_s, self._now = dry_run, grace_s, now
@@ -178,8 +176,6 @@ class _Collector:
                 self._remove(item)
 
     def _chosen_rows(self, retention: Retention) -> list[dict[str, Any]]:
-        from prior_store.manifest.table import rows_of
-
         keep = (pc.field("status") == schema.DONE) & pc.field("kind").isin(list(retention.kinds))
         if retention.batches:
             keep &= pc.field("batch").isin(list(retention.batches))
@@ -187,7 +183,7 @@ class _Collector:
         age_s = max(retention.older_than_s or 0.0, self._grace_s)
         before = dt.datetime.fromtimestamp(self._now - age_s, dt.UTC)
         keep &= pc.field("created_at") <= before
-        rows = rows_of(self._store.manifest(keep, ["kind", "key", "batch", "tags"]))
+        rows = schema.rows_of(self._store.manifest(keep, ["kind", "key", "batch", "tags"]))
         wanted = set(retention.tags)
         return [row for row in rows if not wanted or wanted & set(row["tags"] or ())]
 
@@ -218,7 +214,7 @@ class _Collector:
                     self._remove(Item(path=path, bytes=entries[path].bytes, why=why, kind=commit.kind, key=commit.key))
 
     def _old_priors(self) -> Iterator[tuple[Commit, dict[str, Entry]]]:
-        inventory = take_inventory(self._store, layout.PRIORS)
+        inventory = take_inventory(self._store.files, layout.PRIORS)
         for key, commit in inventory.commits.items():
             entries = inventory.entries[key]
             if self._is_old(entries[layout.commit_path(layout.PRIORS, key)]):
@@ -246,23 +242,3 @@ class _Collector:
         if not self._dry_run:
             self._files.remove(item.path)
         self.items.append(item)
-
-
-def du(store: "Store") -> dict[str, Any]:
-    """Add up what lies where: bytes and files by room, bytes and objects by batch."""
-    rooms = {}
-    for room in layout.ROOMS:
-        entries = store.files.find(room)
-        rooms[room] = {"files": len(entries), "bytes": sum(entry.bytes for entry in entries.values())}
-    batches: dict[str, dict[str, int]] = {}
-    rows = store.manifest(pc.field("status") == schema.DONE, ["batch", "bytes"])
-    for batch, size in zip(rows["batch"].to_pylist(), rows["bytes"].to_pylist(), strict=True):
-        total = batches.setdefault(batch or "", {"objects": 0, "bytes": 0})
-        total["objects"] += 1
-        total["bytes"] += size or 0
-    return {
-        "rooms": rooms,
-        "batches": dict(sorted(batches.items())),
-        "bytes": sum(room["bytes"] for room in rooms.values()),
-        "free_bytes": store.files.free_bytes(),
-    }

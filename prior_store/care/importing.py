@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from prior_store import layout
-from prior_store.care.verify import take_inventory
+from prior_store.care.inventory import take_inventory
 from prior_store.errors import DamagedError, StoreError
 from prior_store.manifest import schema
 from prior_store.objects.commit import Commit
-
-if TYPE_CHECKING:
-    from prior_store.store import Store
+from prior_store.objects.holdings import Holdings
 
 _CHUNK: Final = 200
 _OF_THE_PLACE: Final = frozenset({"latents_uri", "video_uri", "preview_uri", "created_at", "recorded_at"})
@@ -35,12 +33,12 @@ class Imported:
         return 1 if self.refused else 0
 
 
-def import_all(store: "Store", source: "Store") -> Imported:
+def import_all(store: Holdings, source: Holdings) -> Imported:
     """Take every committed object and embedding of `source` that is not here; run it again and it takes the rest."""
     counts: dict[str, int] = dict.fromkeys(("priors", "variants", "embeddings", "there", "bytes"), 0)
     refused: list[str] = []
     for kind in layout.KINDS:
-        inventory = take_inventory(source, kind)
+        inventory = take_inventory(source.files, kind)
         refused += [problem.text for problem in inventory.broken]
         for chunk in _chunks(list(inventory.commits.values())):
             rows: list[Mapping[str, Any]] = []
@@ -67,7 +65,7 @@ def import_all(store: "Store", source: "Store") -> Imported:
     return Imported(**counts, refused=tuple(refused))
 
 
-def _taken(store: "Store", source: "Store", commit: Commit) -> Mapping[str, Any] | None:
+def _taken(store: Holdings, source: Holdings, commit: Commit) -> Mapping[str, Any] | None:
     """Publish a copy of one object, and give its row; None if it is here."""
     if store.commit_of(commit.kind, commit.key) is not None:
         return None
@@ -91,7 +89,7 @@ def _taken(store: "Store", source: "Store", commit: Commit) -> Mapping[str, Any]
         ).row
 
 
-def _embedding_taken(store: "Store", source: "Store", key: str) -> bool:
+def _embedding_taken(store: Holdings, source: Holdings, key: str) -> bool:
     if store.files.size(layout.embedding_path(key)) is not None:
         return False
     found = source.get_embedding(key)

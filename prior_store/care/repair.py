@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prior_store import layout
 from prior_store.backends.capabilities import require_writable
-from prior_store.care.verify import (
+from prior_store.care.problems import (
     DAMAGED_EMBEDDING,
     DAMAGED_MANIFEST,
     MISSING_FILE,
@@ -16,14 +15,10 @@ from prior_store.care.verify import (
     TORN_COMMIT,
     WRONG_BYTES,
     Problem,
-    Progress,
-    Report,
-    verify,
 )
+from prior_store.care.verify import Progress, Report, verify
 from prior_store.manifest import schema
-
-if TYPE_CHECKING:
-    from prior_store.store import Store
+from prior_store.objects.holdings import Holdings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +30,7 @@ class Repair:
     actions: tuple[str, ...]
 
 
-def repair(store: "Store", *, quick: bool = False, progress: Progress | None = None) -> Repair:
+def repair(store: Holdings, *, quick: bool = False, progress: Progress | None = None) -> Repair:
     """Verify, mend, verify again."""
     require_writable(store.files, store.capabilities)
     before = report = verify(store, quick=quick, progress=progress)
@@ -60,7 +55,7 @@ def repair(store: "Store", *, quick: bool = False, progress: Progress | None = N
     return Repair(before=before, after=after, actions=tuple(actions))
 
 
-def _torn_objects(store: "Store", room: str, problems: Iterable[Problem]) -> list[str]:
+def _torn_objects(store: Holdings, room: str, problems: Iterable[Problem]) -> list[str]:
     torn = sorted({(str(p.kind), str(p.key)) for p in problems if p.what in (TORN_COMMIT, MISSING_FILE, WRONG_BYTES)})
     # The row goes first, so that at no time a row names an object that is not there.
     actions = _rows_removed(store, torn)
@@ -73,14 +68,14 @@ def _torn_objects(store: "Store", room: str, problems: Iterable[Problem]) -> lis
     return actions
 
 
-def _rows_removed(store: "Store", objects: list[tuple[str, str]]) -> list[str]:
+def _rows_removed(store: Holdings, objects: list[tuple[str, str]]) -> list[str]:
     listed = store.rows_by_key([key for _, key in objects], ["status"])
     rows = [{"kind": kind, "key": key, "status": schema.REMOVED} for kind, key in objects if key in listed]
     store.add_rows(rows)
     return [f"took the row of {row['kind']}/{row['key'][:12]} out of the manifest" for row in rows]
 
 
-def _rows_rebuilt(store: "Store", problems: list[Problem]) -> list[str]:
+def _rows_rebuilt(store: Holdings, problems: list[Problem]) -> list[str]:
     commits = [store.commit_of(str(problem.kind), str(problem.key)) for problem in problems]
     there = [commit for commit in commits if commit is not None]
     # A record of a newer release may hold columns that this one does not know.
@@ -88,7 +83,7 @@ def _rows_rebuilt(store: "Store", problems: list[Problem]) -> list[str]:
     return [f"listed {commit.kind}/{commit.key[:12]} in the manifest again" for commit in there]
 
 
-def _set_aside(store: "Store", room: str, paths: list[str]) -> list[str]:
+def _set_aside(store: Holdings, room: str, paths: list[str]) -> list[str]:
     for path in paths:
         store.files.copy(path, f"{room}/{path}")
         store.files.remove(path)

@@ -2,44 +2,33 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from prior_store import layout
 from prior_store.backends.files import PARALLEL, Entry
+from prior_store.care.inventory import Inventory, take_inventory
+from prior_store.care.problems import (
+    DAMAGED_EMBEDDING,
+    DAMAGED_MANIFEST,
+    MISSING_FILE,
+    OBJECT_WITHOUT_ROW,
+    ROW_DIFFERS,
+    ROW_WITHOUT_OBJECT,
+    WRONG_BYTES,
+    Problem,
+)
 from prior_store.errors import DamagedError
 from prior_store.manifest import schema
+from prior_store.manifest.ranking import latest
+from prior_store.manifest.schema import rows_of
 from prior_store.objects.commit import Commit
-
-if TYPE_CHECKING:
-    from prior_store.store import Store
+from prior_store.objects.holdings import Holdings
 
 Progress = Callable[[int, int], None]
 """Called with (done, of all) while files are checked."""
-
-TORN_COMMIT: Final = "torn commit"
-MISSING_FILE: Final = "missing file"
-WRONG_BYTES: Final = "wrong bytes"
-ROW_WITHOUT_OBJECT: Final = "row without object"
-OBJECT_WITHOUT_ROW: Final = "object without row"
-ROW_DIFFERS: Final = "row differs from object"
-DAMAGED_MANIFEST: Final = "damaged manifest file"
-DAMAGED_EMBEDDING: Final = "damaged embedding"
-
-_CHUNK: Final = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One broken promise, and where."""
-
-    what: str
-    path: str
-    text: str
-    kind: str | None = None
-    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,20 +55,9 @@ class Report:
         return 0 if self.ok else 1
 
 
-@dataclass(slots=True, kw_only=True)
-class Inventory:
-    """Everything that lies under the keys of one kind, from one listing."""
-
-    commits: dict[str, Commit] = field(default_factory=dict)
-    broken: list[Problem] = field(default_factory=list)
-    entries: dict[str, dict[str, Entry]] = field(default_factory=dict)
-    """key -> path -> what the listing says."""
-    foreign: list[str] = field(default_factory=list)
-
-
-def verify(store: "Store", *, quick: bool = False, progress: Progress | None = None) -> Report:
+def verify(store: Holdings, *, quick: bool = False, progress: Progress | None = None) -> Report:
     """Check everything; `quick` compares sizes and leaves the digests out. Safe beside writers and cleaners."""
-    inventories = {kind: take_inventory(store, kind) for kind in layout.KINDS}
+    inventories = {kind: take_inventory(store.files, kind) for kind in layout.KINDS}
     problems = [problem for inventory in inventories.values() for problem in inventory.broken]
     commits = [commit for inventory in inventories.values() for commit in inventory.commits.values()]
     problems += _files_checked(store, commits, inventories, quick=quick, progress=progress)
@@ -100,32 +78,8 @@ def verify(store: "Store", *, quick: bool = False, progress: Progress | None = N
     )
 
 
-def take_inventory(store: "Store", kind: str) -> Inventory:
-    """List all objects of a kind and read their commit records."""
-    inventory = Inventory()
-    for path, entry in store.files.find(kind).items():
-        key = _key_of(path)
-        if key is None:
-            inventory.foreign.append(path)
-        else:
-            inventory.entries.setdefault(key, {})[path] = entry
-    committed = [key for key, paths in inventory.entries.items() if layout.commit_path(kind, key) in paths]
-    for chunk in _chunks(committed):
-        contents = store.files.read_many(layout.commit_path(kind, key) for key in chunk)
-        for key in chunk:
-            path = layout.commit_path(kind, key)
-            content = contents[path]
-            if content is None:
-                continue  # cleaned up meanwhile
-            try:
-                inventory.commits[key] = Commit.from_json(content, kind, key)
-            except DamagedError as error:
-                inventory.broken.append(Problem(what=TORN_COMMIT, kind=kind, key=key, path=path, text=str(error)))
-    return inventory
-
-
 def _files_checked(
-    store: "Store", commits: list[Commit], inventories: dict[str, Inventory], *, quick: bool, progress: Progress | None
+    store: Holdings, commits: list[Commit], inventories: dict[str, Inventory], *, quick: bool, progress: Progress | None
 ) -> list[Problem]:
     total = sum(len(commit.files) for commit in commits)
     problems, done = [], 0
@@ -146,7 +100,7 @@ def _files_checked(
     return problems
 
 
-def _file_checked(store: "Store", commit: Commit, name: str, entry: Entry | None, *, quick: bool) -> Problem | None:
+def _file_checked(store: Holdings, commit: Commit, name: str, entry: Entry | None, *, quick: bool) -> Problem | None:
     path, info = commit.path(name), commit.files[name]
     size = entry.bytes if entry is not None else store.files.size(path)
     what, text = "", ""
@@ -163,10 +117,8 @@ def _file_checked(store: "Store", commit: Commit, name: str, entry: Entry | None
     return Problem(what=what, kind=commit.kind, key=commit.key, path=path, text=text) if what else None
 
 
-def _rows(store: "Store") -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+def _rows(store: Holdings) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """Read the rows of all manifest files that can be read."""
-    from prior_store.manifest.table import latest, rows_of
-
     manifest = store.manifest_files
     problems: list[Problem] = []
     paths = [path for room in (layout.LOG, layout.BASE) for path in store.files.find(room) if path.endswith(".parquet")]
@@ -183,7 +135,7 @@ def _rows(store: "Store") -> tuple[dict[str, dict[str, Any]], list[Problem]]:
 
 
 def _rows_checked(
-    store: "Store", rows: dict[str, dict[str, Any]], inventories: dict[str, Inventory]
+    store: Holdings, rows: dict[str, dict[str, Any]], inventories: dict[str, Inventory]
 ) -> Iterator[Problem]:
     torn = {problem.key for inventory in inventories.values() for problem in inventory.broken}
     commits = {key: commit for inventory in inventories.values() for key, commit in inventory.commits.items()}
@@ -216,7 +168,7 @@ def _rows_checked(
             yield Problem(what=ROW_DIFFERS, kind=kind, key=key, path=path, text=text)
 
 
-def _embeddings_checked(store: "Store", paths: Iterable[str]) -> Iterator[Problem]:
+def _embeddings_checked(store: Holdings, paths: Iterable[str]) -> Iterator[Problem]:
     for path in paths:
         key = path.rsplit("/", 1)[-1].removesuffix(".safetensors")
         if layout.is_temporary(path.rsplit("/", 1)[-1]):
@@ -225,18 +177,3 @@ def _embeddings_checked(store: "Store", paths: Iterable[str]) -> Iterator[Proble
             store.get_embedding(key)
         except DamagedError as error:
             yield Problem(what=DAMAGED_EMBEDDING, key=key, path=path, text=str(error))
-
-
-def _key_of(path: str) -> str | None:
-    parts = path.split("/")
-    if len(parts) not in (4, 5) or parts[1] != parts[2][:2]:
-        return None
-    try:
-        return layout.checked_key(parts[2])
-    except KeyError:
-        return None
-
-
-def _chunks(items: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 from prior_store import layout
 from prior_store.backends.files import Files
 from prior_store.errors import DamagedError
+from prior_store.manifest.index import Manifest
+from prior_store.manifest.parquet import compacted_bytes
+from prior_store.manifest.ranking import reduced
 from prior_store.manifest.schema import SCHEMA
-from prior_store.manifest.table import Manifest, compacted_bytes, reduced
 
 GRACE_S: Final = 3600.0
 WORTH_IT: Final = 2

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
@@ -97,6 +97,13 @@ def table_of(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
                         f"{SCHEMA.field(name).type} ({error})"
                     ) from error
         raise
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Give the rows as dictionaries, column by column, which is several times quicker than row by row."""
+    names = table.column_names
+    for values in zip(*(table.column(name).to_pylist() for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
 
 
 def conformed(table: pa.Table) -> pa.Table:

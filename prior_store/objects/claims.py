@@ -5,18 +5,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from prior_store import layout
-from prior_store.backends.files import Content
+from prior_store.backends.files import Content, Files
 from prior_store.errors import DamagedError, DifferentBytesError, ExactnessError, RecipeError
 from prior_store.manifest import schema
 from prior_store.objects import lease, tensors
-from prior_store.objects.commit import Commit, FileInfo
+from prior_store.objects.commit import Commit, FileInfo, read_commit
 from prior_store.recipe import canonical_form, recipe_key
-
-if TYPE_CHECKING:
-    from prior_store.store import Store
 
 HEAD: Final = 64 * 2**10
 """More than any snapshot's header needs; the rest of a leftover is read when it is adopted."""
@@ -37,10 +34,11 @@ class Claim(AbstractContextManager["Claim"]):
 
     def __init__(
         self,
-        store: "Store",
+        files: Files,
         kind: str,
         key: str,
         *,
+        add_rows: Callable[[Iterable[Mapping[str, Any]]], None],
         ttl_s: float,
         wait_s: float | None,
         on_wait: Callable[[str, float], None] | None,
@@ -48,7 +46,7 @@ class Claim(AbstractContextManager["Claim"]):
     ) -> None:
         self.kind, self.key = layout.checked_kind(kind), layout.checked_key(key)
         self.commit: Commit | None = None
-        self._store = store
+        self._backend, self._add_rows = files, add_rows
         self._options: dict[str, Any] = {"ttl_s": ttl_s, "wait_s": wait_s, "on_wait": on_wait, "cancel": cancel}
         self._lease: lease.Lease | None = None
         self._files: dict[str, FileInfo] = {}
@@ -57,7 +55,7 @@ class Claim(AbstractContextManager["Claim"]):
     def __enter__(self) -> Self:
         """Wait until the key is ours or done."""
         self._lease = lease.acquire(
-            self._store.files, self.kind, self.key, is_committed=self._look_for_commit, **self._options
+            self._backend, self.kind, self.key, is_committed=self._look_for_commit, **self._options
         )
         generation = self._lease.holder.generation if self._lease else 0
         self.attempt = layout.new_attempt(generation)
@@ -94,7 +92,7 @@ class Claim(AbstractContextManager["Claim"]):
         """Find the whole snapshots of the abandoned attempt that got furthest, by step."""
         folder = layout.object_dir(self.kind, self.key)
         attempts: dict[str, dict[int, Leftover]] = {}
-        for path, entry in self._store.files.find(folder).items():
+        for path, entry in self._backend.find(folder).items():
             attempt, _, name = path.removeprefix(f"{folder}/").rpartition("/")
             step = layout.step_of(name)
             if step is None or not attempt or attempt == self.attempt:
@@ -110,8 +108,8 @@ class Claim(AbstractContextManager["Claim"]):
         adopted = {}
         for left in steps.values() if isinstance(steps, Mapping) else steps:
             target = layout.attempt_path(self.kind, self.key, self.attempt, left.name)
-            self._store.files.copy(left.path, target)
-            head = self._store.files.read(target)
+            self._backend.copy(left.path, target)
+            head = self._backend.read(target)
             tensors.check_whole(head, len(head), target)
             adopted[left.name] = FileInfo(bytes=len(head), sha256=tensors.bytes_sha256(head))
         self._files.update(adopted)
@@ -150,12 +148,12 @@ class Claim(AbstractContextManager["Claim"]):
             return self._agreeing(commit)
         self._lease.check()
         # The record must never outlive what it names: a power cut after the commit finds all of it.
-        self._store.files.flush(map(commit.path, commit.files))
-        if not self._store.files.create(layout.commit_path(self.kind, self.key), commit.to_json()):
+        self._backend.flush(map(commit.path, commit.files))
+        if not self._backend.create(layout.commit_path(self.kind, self.key), commit.to_json()):
             return self._agreeing(commit)
         self.commit = commit
         if not defer_row:
-            self._store.add_rows([commit.row])
+            self._add_rows([commit.row])
         return commit
 
     def _put(self, name: str, content: Content, storage_dtype: str | None) -> FileInfo:
@@ -169,20 +167,20 @@ class Claim(AbstractContextManager["Claim"]):
         else:
             info = FileInfo(bytes=len(content), sha256=tensors.bytes_sha256(content), storage_dtype=storage_dtype)
         # A snapshot may be all that is left of an attempt, and is gone on from; the rest counts only once committed.
-        self._store.files.put(path, content, flush=layout.step_of(name) is not None)
+        self._backend.put(path, content, flush=layout.step_of(name) is not None)
         self._files[name] = info
         return info
 
     def _look_for_commit(self) -> bool:
-        self.commit = self._store.commit_of(self.kind, self.key)
+        self.commit = read_commit(self._backend, self.kind, self.key)
         return self.commit is not None
 
     def _is_whole(self, path: str, size: int) -> bool:
         try:
-            head = self._store.files.read_head(path, HEAD)
+            head = self._backend.read_head(path, HEAD)
             needed = tensors.header_end(head, path)
             if needed > len(head):
-                head = self._store.files.read_head(path, needed)
+                head = self._backend.read_head(path, needed)
             tensors.check_whole(head, size, path)
         except (DamagedError, FileNotFoundError):
             return False
@@ -198,7 +196,7 @@ class Claim(AbstractContextManager["Claim"]):
 
     def _agreeing(self, ours: Commit) -> Commit:
         """Compare with the commit that is there: the same recipe must have given the same bytes."""
-        there = self._store.commit_of(self.kind, self.key)
+        there = read_commit(self._backend, self.kind, self.key)
         if there is None:
             raise DamagedError(f"{self.kind}/{self.key[:12]} lost its commit while we published; run `store verify`")
         self.commit = there

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from prior_store import layout
+from prior_store.backends.files import Files
 from prior_store.errors import DamagedError
 from prior_store.manifest.schema import DONE, plain_row
 from prior_store.recipe import recipe_key
@@ -134,3 +135,9 @@ class Commit:
         if (commit.kind, commit.key) != (kind, key) or recipe_key(commit.recipe) != key:
             raise DamagedError(f"{place} belongs to another recipe; run `store repair` to put it into quarantine")
         return commit
+
+
+def read_commit(files: Files, kind: str, key: str) -> Commit | None:
+    """Read the commit record of a key, None if it is not committed: the truth, fresh from the store."""
+    content = files.content_or_none(layout.commit_path(kind, key))
+    return None if content is None else Commit.from_json(content, kind, key)

@@ -1,78 +1,27 @@
-"""Promises about the root, objects, claims, embeddings and batches."""
+"""Promises about objects, embeddings and batches."""
 
 # ruff: noqa: PT012
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import torch
 
 from prior_store.errors import (
     BadNameError,
-    ClaimCancelledError,
-    ClaimTimeoutError,
     DamagedError,
     DifferentBytesError,
     ExactnessError,
     KeyNotFoundError,
-    NotAStoreError,
     RecipeError,
     RowError,
-    StoreVersionError,
 )
-from prior_store.layout import COMMIT, KINDS, STORE, claim_path, commit_path
-from prior_store.objects.commit import Commit
+from prior_store.layout import KINDS, commit_path
 from prior_store.recipe import recipe_key
 from prior_store.store import Store
 from prior_store.testing.made import Promises, fill, latents_of, put_object, recipe_of
 
 
 class ObjectPromises(Promises):
-    """What was published is whole, and made once."""
-
-    # The root
-
-    def test_opening_again_finds_the_same_store(self, store: Store, url: str, options: dict[str, object]) -> None:
-        commit = put_object(store, 1)
-        again = Store.open(url, storage_options=options, create=False)
-        assert again.commit_of("priors", commit.key) == commit
-        assert again.capabilities == store.capabilities
-
-    def test_nothing_is_created_when_only_asked(self, url: str, options: dict[str, object]) -> None:
-        with pytest.raises(NotAStoreError, match="there is no store"):
-            Store.open(url, storage_options=options, create=False)
-
-    def test_a_foreign_root_is_not_written_to(self, url: str, options: dict[str, object]) -> None:
-        from prior_store.backends.files import open_files
-
-        files = open_files(url, options)
-        files.put("thesis.txt", b"years of work")
-        with pytest.raises(NotAStoreError, match=r"holds other things \('thesis.txt'\)"):
-            Store.open(url, storage_options=options)
-        assert list(files.find("")) == ["thesis.txt"]
-
-    def test_a_newer_format_is_refused(self, store: Store, url: str, options: dict[str, object]) -> None:
-        store.files.put(STORE, store.files.read(STORE).replace(b'"version": 1', b'"version": 2'))
-        before = store.files.find("")
-        with pytest.raises(StoreVersionError, match=r"store format 2 .* update this installation"):
-            Store.open(url, storage_options=options)
-        assert store.files.find("") == before
-
-    def test_many_openers_make_one_store(self, url: str, options: dict[str, object]) -> None:
-        with ThreadPoolExecutor(8) as pool:
-            stores = list(pool.map(lambda _: Store.open(url, storage_options=options), range(8)))
-        assert len({store.files.read(STORE) for store in stores}) == 1
-
-    def test_a_backend_that_ignores_conditions_is_found_out(self, store: Store, monkeypatch: Any) -> None:
-        from prior_store.backends.capabilities import SingleWriterWarning, open_root
-
-        monkeypatch.setattr(store.files, "refuses_second_create", lambda _path, _content: False)
-        with pytest.warns(SingleWriterWarning, match="only one process"):
-            found = open_root(store.files, create=False)
-        assert found.mode == "single writer"
-
-    # Objects
+    """What was published is whole."""
 
     def test_what_was_published_is_read_back_bit_for_bit(self, store: Store) -> None:
         commit = put_object(store, 1)
@@ -195,71 +144,6 @@ class ObjectPromises(Promises):
             claim.put_tensors("step_0000.safetensors", {"latents": big})
             commit = claim.publish(recipe=recipe)
         assert torch.equal(store.read_tensors(commit, "step_0000.safetensors")[0]["latents"], big)
-
-    # Claims
-
-    def test_the_work_is_done_once(self, store: Store) -> None:
-        worked = []
-
-        def work(_: int) -> Commit:
-            recipe = recipe_of(1)
-            with store.claim("priors", recipe_key(recipe), ttl_s=20) as claim:
-                if claim.commit is not None:
-                    return claim.commit
-                worked.append(1)
-                fill(claim, 1)
-                return claim.publish(recipe=recipe)
-
-        with ThreadPoolExecutor(6) as pool:
-            commits = list(pool.map(work, range(6)))
-        assert len(worked) == 1
-        assert all(commit == commits[0] for commit in commits)
-
-    def test_waiting_is_told_and_ends(self, store: Store) -> None:
-        key, told = recipe_key(recipe_of(1)), []
-        with store.claim("priors", key, ttl_s=60):
-            with pytest.raises(ClaimTimeoutError, match="still being made by process"):
-                store.claim("priors", key, wait_s=0.2, on_wait=lambda who, s: told.append((who, s))).__enter__()
-            with pytest.raises(ClaimCancelledError):
-                store.claim("priors", key, cancel=lambda: True).__enter__()
-        assert told
-
-    def test_a_waiter_gets_what_the_holder_made(self, store: Store) -> None:
-        recipe, waiting, answers = recipe_of(1), threading.Event(), []
-
-        def wait() -> None:
-            with store.claim("priors", recipe_key(recipe), on_wait=lambda _who, _s: waiting.set()) as claim:
-                answers.append(claim.commit)
-
-        with store.claim("priors", recipe_key(recipe), ttl_s=2) as claim:
-            waiter = threading.Thread(target=wait)
-            waiter.start()
-            assert waiting.wait(30)
-            commit = claim.publish(recipe=recipe)
-        waiter.join(30)
-        assert answers == [commit]
-
-    def test_whole_leftovers_are_adopted(self, store: Store) -> None:
-        recipe = recipe_of(1)
-        key = recipe_key(recipe)
-        with pytest.raises(RuntimeError, match="killed"), store.claim("priors", key) as claim:
-            fill(claim, 1, steps=3)
-            store.files.put(f"priors/{key[:2]}/{key}/{claim.attempt}/step_0003.safetensors", b"torn")
-            raise RuntimeError("killed")
-        with store.claim("priors", key) as claim:
-            left = claim.leftover()
-            assert list(left) == [0, 1, 2]
-            claim.adopt(left)
-            claim.put_tensors("step_0003.safetensors", {"latents": latents_of(4)})
-            commit = claim.publish(recipe=recipe)
-        assert list(commit.steps) == [0, 1, 2, 3]
-        assert torch.equal(store.read_tensors(commit, "step_0002.safetensors")[0]["latents"], latents_of(3))
-
-    def test_lease_files_go_with_the_commit(self, store: Store) -> None:
-        commit = put_object(store, 1)
-        names = store.files.names(commit_path("priors", commit.key).removesuffix(f"/{COMMIT}"))
-        assert names == sorted([COMMIT, commit.attempt])
-        assert store.files.size(claim_path("priors", commit.key, 1)) is None
 
     # Embeddings and batches
 

@@ -127,7 +127,7 @@ class TestS3:
             Store.open("s3://there-is-no-such-bucket/store", storage_options=moto_server.options)
 
     def test_a_server_that_is_not_there(self, seaweed_server, monkeypatch):
-        monkeypatch.setattr("prior_store.backends.objects.FIRST_PAUSE_S", 0.01)
+        monkeypatch.setattr("prior_store.backends.retries.FIRST_PAUSE_S", 0.01)
         options = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": "http://127.0.0.1:9"}}
         with pytest.raises(StoreUnreachableError):
             Store.open("s3://bucket/store", storage_options=options)

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from prior_store import Store, recipe_key
-from prior_store.backends.capabilities import SingleWriterWarning, open_root
-from prior_store.backends.objects import ATTEMPTS, ObjectFiles
+from prior_store.backends.capabilities import SingleWriterWarning
+from prior_store.backends.objects import ObjectFiles
+from prior_store.backends.retries import ATTEMPTS
+from prior_store.backends.root import open_root
 from prior_store.errors import DamagedError, NoSpaceError, StoreUnreachableError
+from prior_store.layout import commit_path
 from prior_store.testing import fill, latents_of, put_object, recipe_of
 from tests.test_store.faulty import Faulty, PayloadError, ServerError
 
@@ -243,14 +246,15 @@ def test_a_cleaner_that_fails_lets_the_key_go():
 
 def test_a_claim_that_fails_on_the_way_in_lets_the_key_go(monkeypatch):
     store, _ = faulty_store()
-    recipe, looks = recipe_of(1), []
+    recipe, looks, read = recipe_of(1), [], store.files.read
 
-    def broken_second_look(_kind, _key):
-        looks.append(1)
-        if len(looks) == 2:
+    def broken_second_look(path):
+        looks.append(path)
+        if looks.count(commit_path("priors", recipe_key(recipe))) == 2:
             raise OSError(errno.EACCES, "no right to read")
+        return read(path)
 
-    monkeypatch.setattr(store, "commit_of", broken_second_look)
+    monkeypatch.setattr(store.files, "read", broken_second_look)
     with pytest.raises(OSError, match="no right to read"):
         store.claim("priors", recipe_key(recipe)).__enter__()
     with store.claim("priors", recipe_key(recipe), wait_s=0) as claim:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from prior_store import Store, recipe_key
-from prior_store.backends.files import open_files
+from prior_store.backends.address import open_files
 from prior_store.care.gc import Retention
 from prior_store.testing import fill, put_object, recipe_of
 from tests.test_store import workers

@@ -3,7 +3,7 @@
 import pytest
 
 from prior_store import Store
-from prior_store.backends.files import open_files
+from prior_store.backends.address import open_files
 from prior_store.testing import StorePromises
 
 

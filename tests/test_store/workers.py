@@ -12,7 +12,7 @@ from prior_store.care.gc import Retention
 from prior_store.testing import fill, put_object, recipe_of
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.test_store.workers", "s3fs", "pyarrow.dataset", "prior_store.manifest.table"])
+CONTEXT.set_forkserver_preload(["tests.test_store.workers", "s3fs", "pyarrow.dataset", "prior_store.manifest.index"])
 
 
 def run_all(target, argument_lists, patience_s=200):

@@ -26,24 +26,29 @@ def cli_page() -> str:
     root = typer.main.get_command(app)
     for path, command in walk_commands(root, "headstart"):
         if path == "headstart":
-            lines.append(f"{command.help}\n\n{command.epilog}\n")
+            lines.append(f"{command.help}\n")
+            lines += _parameters(command)
+            lines.append(f"\n{command.epilog}\n")
             continue
         lines.append(f"## {path}\n")
         about, _, example = (command.help or "").partition("Example:")
         lines.append(about.strip() + "\n")
         if example:
             lines.append(f"```console\n$ {example.strip()}\n```\n")
-        for parameter in command.params:
-            if parameter.name == "help":
-                continue
-            names = ", ".join(f"`{name}`" for name in getattr(parameter, "opts", [])) or parameter.name
-            if parameter.param_type_name == "argument":
-                names = f"`{(parameter.name or '').upper()}`"
-            lines.append(f"- {names}: {getattr(parameter, 'help', '') or ''}")
-        lines.append("")
+        lines += [*_parameters(command), ""]
     lines.append("Exit codes: 0 all done; 1 some rows failed (they are named); 2 the input was wrong and nothing ran;")
     lines.append("130 interrupted (what was finished is kept).")
     return "\n".join(lines) + "\n"
+
+
+def _parameters(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        if parameter.name in {"help", "install_completion", "show_completion"}:
+            continue
+        names = ", ".join(f"`{name}`" for name in getattr(parameter, "opts", [])) or parameter.name
+        if parameter.param_type_name == "argument":
+            names = f"`{(parameter.name or '').upper()}`"
+        yield f"- {names}: {getattr(parameter, 'help', '') or ''}"
 
 
 def walk_commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:

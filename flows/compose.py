@@ -6,14 +6,17 @@ what people mean: `sheet=my.csv`, `store=s3://bucket/x`, `model=/path/to/folder`
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from flows.meant import nearest, suggestion
+from flows.needed import needed
 from tasks.errors import SettingsError
 from tasks.settings import Settings
 
@@ -47,32 +50,43 @@ def settings_from_tree(tree: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(_told([_said(item) for item in error.errors()])) from None
+        raise SettingsError(_told([_said(item, tree) for item in error.errors()])) from None
 
 
 def _hydra_line(text: str, problems: list[str]) -> str | None:
     key, equals, value = text.partition("=")
     key, value = key.strip(), value.strip()
     if not equals or not key:
-        problems.append(f"{text!r} is no override; write key=value, for example schedule.num_inference_steps=20")
+        if key in {*GROUPS, *_known_settings()}:
+            problems.append(f"{key} has no value; write {key}=...")
+        else:
+            problems.append(
+                f"{text!r} is neither a sheet nor a setting; write key=value, for example schedule.num_inference_steps=20"
+            )
         return None
     if key in GROUPS:
         if value in choices(key):
             return f"{key}={value}"
         if key in _VALUE_KEYS and value:
             return f"{key}.{_VALUE_KEYS[key]}={_quoted(value)}"
-        problems.append(f"{key}={value}: no such choice{_nearest(value, choices(key))}; choose one of {choices(key)}")
+        if not value:
+            own = f", or say what you have: {key}.{_VALUE_KEYS[key]}=..." if key in _VALUE_KEYS else ""
+            problems.append(f"{key}= has no value; choose one of {choices(key)}{own}")
+            return None
+        problems.append(f"{key}={value}: no such choice{nearest(value, choices(key))}; choose one of {choices(key)}")
         return None
     if key == "guard" and value in {"on", "off"}:
         return f"++guard.enabled={'true' if value == 'on' else 'false'}"
-    known = _known_keys()
-    if key.split(".")[0] not in {name.split(".")[0] for name in known} or (
-        key not in known and not _inside_mapping(key)
-    ):
-        problems.append(f"{key}: no such setting{_nearest(key, known)}; `headstart config --keys` lists all")
+    known = _known_settings()
+    if key not in known and not _inside_mapping(key):
+        near = suggestion(key, [*known, *GROUPS])
+        problems.append(f"{key}: no such setting{near}; `headstart config --keys` lists all")
         return None
     # ++ sets keys that only the Python tree knows a default of, and leaves the checking to it.
-    return f"++{key}={value if _is_structured(value) else _quoted(value)}"
+    as_it_is = _is_structured(value) and not (
+        key in known and _takes_text_alone(known[key]) and value.lower() != "null"
+    )
+    return f"++{key}={value if as_it_is else _quoted(value)}"
 
 
 def _compose(lines: Sequence[str]) -> dict[str, Any]:
@@ -134,8 +148,14 @@ def known_settings(model: type[BaseModel] = Settings, prefix: str = "") -> list[
     return found
 
 
-def _known_keys() -> list[str]:
-    return [key for key, _ in known_settings()]
+@cache
+def _known_settings() -> dict[str, Any]:
+    return dict(known_settings())
+
+
+def _takes_text_alone(field: Any) -> bool:
+    """A commit such as 12345e7 or a batch called 2026 is no number where only text is taken."""
+    return set(get_args(field.annotation) or (field.annotation,)) <= {str, NoneType}
 
 
 def _inside_mapping(key: str) -> bool:
@@ -145,25 +165,37 @@ def _inside_mapping(key: str) -> bool:
     )
 
 
-def _nearest(text: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _said(item: Any) -> str:
-    place = ".".join(
-        str(part) for part in item["loc"] if not (isinstance(part, str) and ("[" in part or part in {"int", "str"}))
-    )
+def _said(item: Any, tree: dict[str, Any]) -> str:
+    """A problem in our words: pydantic's would name its own types, once for each alternative."""
+    place = _place(item["loc"])
+    field = _known_settings().get(place)
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        known = [key for key in _known_keys() if key.rpartition(".")[0] == place.rpartition(".")[0]]
-        return (
-            f"{place}: no such setting{_nearest(place, known)}; known here: {[key.rpartition('.')[2] for key in known]}"
-        )
+        place = ".".join(str(part) for part in item["loc"])
+        room = place.rpartition(".")[0]
+        known = [key for key in (*_known_settings(), *GROUPS) if key.rpartition(".")[0] == room]
+        return f"{place}: no such setting{suggestion(place, known)}; known here: {[key.rpartition('.')[2] for key in known]}"
     if not place:
         return message
+    if item["type"] == "model_type":
+        return f"{place}: is {item['input']!r}; needed is a mapping such as {{name: value}}"
+    if item["type"] != "value_error" and field is not None and (wanted := needed(field.annotation, field.metadata)):
+        return f"{place}: is {_at(place, tree)!r}; needed is {wanted} ({field.description})"
     seen = "" if isinstance(item["input"], dict) or repr(item["input"]) in message else f", seen {item['input']!r}"
     return f"{place}: {message[:1].lower()}{message[1:]}{seen}"
+
+
+def _place(parts: Sequence[Any]) -> str:
+    """The setting that pydantic's path leads to; what follows is the alternative or the entry that it tried."""
+    names = [str(part) for part in parts]
+    keys = [".".join(names[:count]) for count in range(len(names), 0, -1)]
+    return next((key for key in keys if key in _known_settings()), names[0] if names else "")
+
+
+def _at(key: str, tree: Any) -> Any:
+    for name in key.split("."):
+        tree = tree[name]
+    return tree
 
 
 def _told(problems: Sequence[str]) -> str:

@@ -246,7 +246,7 @@ class Settings(_Group):
     @field_validator("max_failures")
     @classmethod
     def _count_or_percent(cls, value: str | int | None) -> str | int | None:
-        if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?%|\d+", value):
+        if value is not None and not re.fullmatch(r"\d+(\.\d+)?%|\d+", str(value)):
             raise ValueError(f"is {value!r}; give a number of rows (10) or a percentage (5%)")
         return value
 

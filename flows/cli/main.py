@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
+from flows.cli.arguments import Json, JsonLogs, Overrides
 from flows.cli.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from flows.cli.store import app as store_app
 
@@ -23,20 +24,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 ui_app = typer.Typer(
-    help="The Prefect server of this machine: start, stop, look.", no_args_is_help=True, rich_markup_mode=None
+    help="Start, stop and open the Prefect server of this machine.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(ui_app, name="ui")
 app.add_typer(store_app, name="store")
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="settings as key=value or group=choice, e.g. sheet=my.csv schedule.num_inference_steps=20",
-        show_default=False,
-    ),
-]
-JsonLogs = Annotated[bool, typer.Option("--json-logs", help="log as JSON lines")]
-Json = Annotated[bool, typer.Option("--json", help="answer as JSON")]
 
 
 def main() -> NoReturn:
@@ -45,26 +36,25 @@ def main() -> NoReturn:
 
     try:
         # Outside of standalone mode an exit code comes back as the value.
-        code = app(standalone_mode=False)
+        code = app(prog_name="headstart", standalone_mode=False)
     except KeyboardInterrupt:
         _say("interrupted; what was finished is kept, run the same command again to go on")
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BatchError as error:
         _fail(str(error))
     except Exception as error:  # the last door: decide whether this is a message for a person or a fault of ours
-        usage = _usage_message(error)
+        from flows.cli.usage import help_instead, usage_message
+
+        if (text := help_instead(error)) is not None:
+            _say(text)
+            raise SystemExit(EXIT_BAD_INPUT) from None
+        usage = usage_message(error, sys.argv[1:])
         if usage is not None:
             _fail(usage)
         if _is_told(error):
             _fail(str(error))
         raise
     raise SystemExit(code if isinstance(code, int) else EXIT_DONE)
-
-
-def _usage_message(error: Exception) -> str | None:
-    # Typer carries its own copy of click, so its errors are known by what they can do, not by their class.
-    tell = getattr(error, "format_message", None)
-    return f"{tell()} See headstart --help" if tell is not None else None
 
 
 def _is_told(error: Exception) -> bool:
@@ -81,18 +71,35 @@ def _fail(text: str) -> NoReturn:
     raise SystemExit(EXIT_BAD_INPUT)
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from flows.cli.version import version_line
+
+        typer.echo(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="tell the versions in use")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def run(
     overrides: Overrides = None,
     json_logs: JsonLogs = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the summary")] = False,
     only: Annotated[
-        str, typer.Option(help="all, priors (record them, no variants) or variants (of priors that are there)")
+        str, typer.Option(help="all; priors: record them and make no variants; variants: only of priors that are there")
     ] = "all",
 ) -> None:
     """Make every row of a sheet that the store lacks.
 
-    Example: headstart run sheet=my.csv model=demo schedule.num_inference_steps=10
+    Example: headstart run my.csv model=demo schedule.num_inference_steps=10
     """
     from flows.cli.run import launch
 
@@ -103,9 +110,9 @@ def run(
 
 @app.command()
 def plan(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Say what `run` would do: what is cached, what is left, steps saved, time and disk needed.
+    """Say what `run` would do, without doing it. What is there, what is left, which steps, how much time and disk.
 
-    Example: headstart plan sheet=my.csv
+    Example: headstart plan my.csv
     """
     from flows.cli.run import show_plan
 
@@ -118,9 +125,9 @@ def inflection(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the answer")] = False,
 ) -> None:
-    """Measure on a few rows which start step and tail to use; start_step=auto uses the answer from then on.
+    """Measure which start step and tail to use. A few rows are enough; start_step=auto uses the answer from then on.
 
-    Example: headstart inflection sheet=my.csv inflection.pairs=12
+    Example: headstart inflection my.csv inflection.pairs=12
     """
     from flows.graph.study import launch_study
 
@@ -143,14 +150,14 @@ def config(
 
 @app.command()
 def report(
-    batch: Annotated[str | None, typer.Argument(help="name of the batch; the latest when missing")] = None,
+    batch: Annotated[str | None, typer.Argument(help="name of the batch; without it, the latest")] = None,
     overrides: Overrides = None,
     single_file: Annotated[
-        bool, typer.Option("--single-file", help="one page with all videos inside, to be sent to somebody")
+        bool, typer.Option("--single-file", help="one page with all videos inside, to send to somebody")
     ] = False,
-    out: Annotated[str | None, typer.Option(help="where that page goes; BATCH.html when missing")] = None,
+    out: Annotated[str | None, typer.Option(help="file for that page; without it, BATCH.html")] = None,
 ) -> None:
-    """Write the report of a batch again, from the manifest.
+    """Write the report of a batch again, from what the store holds.
 
     Example: headstart report demo-20261121-101500 store=headstart-store
     """
@@ -162,14 +169,14 @@ def report(
 @app.command()
 def nightly(
     overrides: Overrides = None,
-    cron: Annotated[str, typer.Option(help="when, as a cron line")] = "30 2 * * *",
-    timezone: Annotated[str, typer.Option(help="whose clock the cron line means")] = "UTC",
-    every: Annotated[float | None, typer.Option(help="run every so many seconds instead of by cron")] = None,
-    name: Annotated[str, typer.Option(help="name of the deployment")] = "nightly",
+    cron: Annotated[str, typer.Option(help="when to run, as a cron line")] = "30 2 * * *",
+    timezone: Annotated[str, typer.Option(help="time zone of the cron line")] = "UTC",
+    every: Annotated[float | None, typer.Option(help="run every so many seconds instead")] = None,
+    name: Annotated[str, typer.Option(help="name of the deployment in Prefect")] = "nightly",
 ) -> None:
-    """Serve a deployment that renders a sheet on a schedule, until interrupted.
+    """Render a sheet on a schedule, until interrupted. What is rendered is seen and steered in the Prefect UI.
 
-    Example: headstart nightly sheet=my.csv --cron "30 2 * * *" --timezone Europe/Berlin
+    Example: headstart nightly my.csv --cron "30 2 * * *" --timezone Europe/Berlin
     """
     from flows.compose import compose_settings
     from flows.on_prefect.server import connect
@@ -183,7 +190,7 @@ def nightly(
 
 @app.command()
 def doctor(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Say what is wrong with this machine, and what to do; exit code 1 when something has to be mended.
+    """Say what is wrong with this machine, and what to do. Exit code 1 when something has to be mended.
 
     Example: headstart doctor store=s3://bucket/headstart
     """
@@ -222,7 +229,7 @@ def ui_stop() -> None:
 
 @ui_app.command("status")
 def ui_status() -> None:
-    """Say whether the server runs and answers; exit code 1 when it does not.
+    """Say whether the server runs and answers. Exit code 1 when it does not.
 
     Example: headstart ui status
     """

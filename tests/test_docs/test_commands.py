@@ -6,9 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
+import yaml
 from test_docs.documents import GUIDES, ROOT, blocks, marks, name_of
 
 by_name = pytest.mark.parametrize("page", GUIDES, ids=name_of)
@@ -106,7 +108,7 @@ def test_every_command_exists_with_its_options_and_settings(command):
     import typer
 
     from flows.cli.main import app
-    from flows.compose import compose_settings
+    from flows.compose import GROUPS, choices, compose_settings, known_settings
 
     _, *words = shlex.split(command)
     verb = typer.main.get_command(app)
@@ -114,7 +116,12 @@ def test_every_command_exists_with_its_options_and_settings(command):
         verb = verb.commands[words.pop(0)]
     assert not getattr(verb, "commands", None), f"{command}: {words[:1]} is no verb"
     values = verb.make_context("headstart", words, resilient_parsing=False).params
-    overrides = values.get("overrides") or []
-    if "keys" not in values or overrides:
-        settings = compose_settings([text for text in overrides if "=" in text])
-        assert settings is not None
+    settings = compose_settings(values.get("overrides") or []).model_dump(mode="json")
+    for key, value in (text.split("=", 1) for text in values.get("overrides") or []):
+        # What is said is what is set; a group's name stands for a file, or for the key that takes a value.
+        if key in GROUPS and value not in choices(key):
+            key = {"sheet": "sheet.path", "store": "store.url", "model": "model.source"}[key]
+        if key in dict(known_settings()):
+            *rooms, name = key.split(".")
+            room = reduce(lambda tree, part: tree[part], rooms, settings)
+            assert room[name] == yaml.safe_load(value), f"{command}: {key} is {room[name]!r}"

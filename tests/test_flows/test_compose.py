@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.compose import GROUPS, choices, compose_settings, known_settings
+from flows.compose import GROUPS, choices, compose_settings, known_settings, settings_from_tree
 from tasks.errors import SettingsError
 
 
@@ -29,15 +29,30 @@ def test_any_text_is_a_value(value):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["sheet"], "'sheet' is no override; write key=value"),
+        (["sheet"], r"sheet has no value; write sheet=\.\.\."),
+        (["what"], "'what' is neither a sheet nor a setting; write key=value"),
+        (["model="], r"model= has no value; choose one of \['custom', .*\], or say what you have: model\.source="),
         (["schedule=wann"], r"schedule=wann: no such choice \(did you mean 'wan'\?\); choose one of \['diffusers'"),
         (["schedule.num_inference_stepz=3"], r"no such setting \(did you mean 'schedule.num_inference_steps'\?\)"),
-        (["model.dtype=fp8"], "model.dtype: input should be 'auto', 'fp32', 'bf16' or 'fp16', seen 'fp8'"),
+        (
+            ["model.dtype=fp8"],
+            r"model\.dtype: is 'fp8'; needed is 'auto', 'fp32', 'bf16' or 'fp16' \(auto = bf16 on CUDA",
+        ),
+        (["tail=0"], "tail: is 0; needed is 'auto', 'exact' or a whole number from 1"),
+        (["retries=99"], "retries: is 99; needed is a whole number from 0 to 20"),
+        (["server.port=0"], "server.port: is 0; needed is a whole number above 0 and below 65536"),
+        (["model.offline=perhaps"], "model.offline: is 'perhaps'; needed is true or false"),
+        (["schedule.sigmas=[a]"], r"sigmas: is \['a'\]; needed is null or a list in brackets, each entry a number"),
+        (
+            ["inflection.tails=[exact,0]"],
+            r"tails: is \['exact', 0\]; needed is a list in brackets, not empty, each entry",
+        ),
         (["prior.keep=last"], "prior.keep: 'last' is not known; use all, from:K or a list of steps"),
         (["store=s3"], "store.url has no value here and needs one: store.url="),
         (["schedule=lightx2v-4step", "schedule.num_inference_steps=3"], "schedule.sigmas has 4 values"),
         (["schedule.grid=explicit"], "needs schedule.sigmas"),
         (["batch=../up"], r"batch: is '../up'; use letters, digits"),
+        (["max_failures=-1"], r"max_failures: is -1; give a number of rows"),
         (["max_failures=some"], r"max_failures: is 'some'; give a number of rows"),
         (["store.storage_options={secret: x}"], "looks like a secret; give it by environment"),
     ],
@@ -45,6 +60,75 @@ def test_any_text_is_a_value(value):
 def test_what_does_not_fit_is_told_with_what_would(overrides, message):
     with pytest.raises(SettingsError, match=message):
         compose_settings(overrides)
+
+
+def test_no_message_speaks_of_types():
+    """Whatever is wrong, a problem is one line in our words: the value, what is needed, what the setting is for."""
+    for key, field in known_settings():
+        *rooms, name = key.split(".")
+        tree = {name: object()}
+        for room in reversed(rooms):
+            tree = {room: tree}
+        if field.annotation is not object and "Any" not in str(field.annotation):
+            with pytest.raises(SettingsError) as refused:
+                settings_from_tree(tree)
+            said = str(refused.value)
+            assert said.startswith(f"{key}: is <object"), said
+            assert "\n" not in said
+            assert field.description in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "suggested"),
+    {
+        "steps": "schedule.num_inference_steps",
+        "schedule.num_steps": "schedule.num_inference_steps",
+        "num_inference_step": "schedule.num_inference_steps",
+        "shedule": "schedule",
+        "guidence": "guidance",
+        "cfg_scale": "guidance",
+        "startstep": "start_step",
+        "start-step": "start_step",
+        "negative-prompt": "negative_prompt",
+        "modle": "model",
+        "modle.height": "model.height",
+        "model.path": "model.source",
+        "store.uri": "store.url",
+        "store.path": "store.url",
+        "sheets": "sheet",
+        "video.framerate": "video.fps",
+        "fps": "video.fps",
+        "width": "model.width",
+        "device": "runner.devices",
+        "shift": "schedule.sigma_shift",
+        "sed": "seed",
+        "retry": "retries",
+        "guard.retry": "guard.retry_earlier",
+        "keep": "prior.keep",
+    }.items(),
+)
+def test_a_setting_that_is_not_there_is_told_with_the_one_that_was_meant(typed, suggested):
+    with pytest.raises(SettingsError) as refused:
+        compose_settings([f"{typed}=1"])
+    assert f"{typed}: no such setting (did you mean {suggested!r}?)" in str(refused.value)
+
+
+def test_nothing_is_suggested_where_nothing_is_near():
+    with pytest.raises(SettingsError, match="^banana: no such setting; "):
+        compose_settings(["banana=1"])
+
+
+@pytest.mark.parametrize("column", ["lora", "prompt", "image"])
+def test_a_column_of_the_sheet_is_told_to_be_one(column):
+    with pytest.raises(SettingsError, match=rf"{column}: no such setting \(it is a column of the sheet\)"):
+        compose_settings([f"{column}=x"])
+
+
+def test_text_that_looks_like_a_number_is_text():
+    settings = compose_settings(["batch=2026", "model.revision=12345e7", "negative_prompt=true", "video.pix_fmt=7"])
+    assert (settings.batch, settings.model.revision) == ("2026", "12345e7")
+    assert (settings.negative_prompt, settings.video.pix_fmt) == ("true", "7")
+    assert compose_settings(["batch=null"]).batch is None
 
 
 def test_all_problems_are_told_at_once():

@@ -36,6 +36,14 @@ def test_help_brings_nothing_heavy(arguments):
     assert names & (HEAVY | ALSO_FOR_HELP) == set()
 
 
+def test_the_versions_are_told_without_what_they_are_of():
+    names, said = imported_by(
+        "import sys; sys.argv = ['headstart', '--version']; from flows.cli.main import main; main()"
+    )
+    assert "torch 2." in said
+    assert names & (HEAVY | ALSO_FOR_HELP) == set()
+
+
 def test_exit_codes_come_without_the_command_line():
     names, _ = imported_by("import flows.cli.exit_codes")
     assert names & {"typer", "click"} == set()

@@ -233,7 +233,7 @@ class Settings(_Group):
     history: Literal["keep", "fresh"] = Field(
         "keep", description="multistep solvers: keep the prior's history or start fresh"
     )
-    guidance: float | None = Field(None, ge=0, description="guidance scale; null = the model's default")
+    guidance: float | None = Field(None, ge=0, description="guidance scale, for rows that name none; null = model.guidance")
     negative_prompt: str | None = Field(None, description="for rows that name none")
     seed: int = Field(0, ge=0, description="for rows that name no seed")
     retries: int = Field(2, ge=0, le=20, description="further tries of a row after an error that may pass")

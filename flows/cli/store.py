@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +22,7 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="settings, e.g. store=s3://bucket/prefix", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="answer as JSON")]
-COLUMNS = ("kind", "status", "identity", "row_id", "start_step", "steps_run", "created_at", "key")
+STATUSES = ("done", "failed", "removed")
 
 
 def _store(overrides: list[str] | None, *, create: bool = False) -> Store:
@@ -37,13 +39,28 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
 
 
+def _known_kind(value: str | None) -> str | None:
+    kinds = {"prior": "priors", "variant": "variants"}
+    if value is None or value in kinds.values():
+        return value
+    if value not in kinds:
+        raise typer.BadParameter(f"{value!r} is not known; choose one of {sorted(kinds.values())}")
+    return kinds[value]
+
+
+def _known_status(value: str | None) -> str | None:
+    if value is not None and value not in STATUSES:
+        raise typer.BadParameter(f"{value!r} is not known; choose one of {list(STATUSES)}")
+    return value
+
+
 @app.command("ls")
 def list_rows(
     overrides: Overrides = None,
-    kind: Annotated[str | None, typer.Option(help="priors or variants")] = None,
+    kind: Annotated[str | None, typer.Option(help="priors or variants", callback=_known_kind)] = None,
     identity: Annotated[str | None, typer.Option(help="only this identity")] = None,
     batch: Annotated[str | None, typer.Option(help="only this batch")] = None,
-    status: Annotated[str | None, typer.Option(help="done, failed or removed")] = None,
+    status: Annotated[str | None, typer.Option(help="done, failed or removed", callback=_known_status)] = None,
     tag: Annotated[str | None, typer.Option(help="only rows with this tag")] = None,
     limit: Annotated[int, typer.Option(help="rows at most, newest first; 0 = all")] = 50,
     as_json: Json = False,
@@ -54,40 +71,48 @@ def list_rows(
     """
     import pyarrow.compute as pc
 
+    from flows.cli.listing import NEEDED, moment, table
+
     chosen = None
     for column, value in {"kind": kind, "identity": identity, "batch": batch, "status": status}.items():
         if value is not None:
             fits = pc.field(column) == value
             chosen = fits if chosen is None else chosen & fits
-    columns = None if as_json else [*COLUMNS, "tags"]
-    rows = _store(overrides).manifest(chosen, columns).to_pylist()
+    rows = _store(overrides).manifest(chosen, None if as_json else list(NEEDED)).to_pylist()
     rows = [row for row in rows if tag is None or tag in (row.get("tags") or ())]
-    rows.sort(key=lambda row: str(row["created_at"]), reverse=True)
+    rows.sort(key=moment, reverse=True)
     shown = rows[:limit] if limit else rows
     if as_json:
         _print_json(shown)
         return
-    for row in shown:
-        start = "" if row["start_step"] is None else f"k{row['start_step']}"
-        when = "" if row["created_at"] is None else f"{row['created_at']:%Y-%m-%d %H:%M}"
-        kept = f"{row['kind'] or '':9}{row['status'] or '':8}{when:17}{row['key'][:12]}  {start:4}"
-        sys.stdout.write(f"{kept}{row['identity'] or ''}  {row['row_id'] or ''}\n")
-    sys.stdout.write(f"{len(shown)} of {len(rows)} rows\n")
+    # Into a file or a pipe nothing is cut off.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
+    sys.stdout.writelines(f"{line}\n" for line in table(shown, width) if shown)
+    more = "; --limit 0 lists all" if len(shown) < len(rows) else ""
+    sys.stdout.write(f"{len(shown)} of {len(rows)} rows{more}\n")
 
 
 @app.command()
-def show(key: Annotated[str, typer.Argument(help="a key or its first digits")], overrides: Overrides = None) -> None:
-    """Show everything that is known of one prior or variant: recipe, pins, files, timings.
+def show(
+    key: Annotated[str, typer.Argument(help="a key or its first digits")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is known of one prior or variant. With --json all of it: recipe, pins, digests.
 
     Example: headstart store show 3f2a9c
     """
+    from flows.cli.object_page import object_page
+
     store = _store(overrides)
     commit = store.commit_of(*store.find(key))
     if commit is None:
         raise typer.Exit(1)
-    plain = json.loads(commit.to_json())
-    plain["uris"] = {name: store.uri_of(commit, name) for name in commit.files}
-    _print_json(plain)
+    uris = {name: store.uri_of(commit, name) for name in commit.files}
+    if as_json:
+        _print_json(json.loads(commit.to_json()) | {"uris": uris})
+    else:
+        sys.stdout.write(object_page(commit, uris))
 
 
 @app.command()
@@ -113,7 +138,7 @@ def verify(
     quick: Annotated[bool, typer.Option("--quick", help="sizes only, no digests")] = False,
     as_json: Json = False,
 ) -> None:
-    """Prove the store: every row has its whole object, every object its row, every byte is right. Exit code 1 if not.
+    """Prove that the store is whole. Every row has its object, every object its row, every byte is right; exit code 1 if not.
 
     Example: headstart store verify --quick
     """
@@ -137,7 +162,7 @@ def _progress(done: int, total: int) -> None:
 
 @app.command()
 def repair(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Write missing manifest rows again and put torn objects into quarantine; nothing is deleted.
+    """Mend what verify finds. Missing rows are written again, torn objects go into quarantine; nothing is deleted.
 
     Example: headstart store repair
     """
@@ -156,7 +181,7 @@ def import_store(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Take priors, variants and embeddings of another store that this one lacks. Exit code 1 if some could not be taken.
+    """Take over what another store has and this one lacks. Exit code 1 if something could not be taken.
 
     Example: headstart store import s3://team/headstart store=headstart-store
     """
@@ -210,7 +235,7 @@ def gc(
 
 @app.command()
 def compact(overrides: Overrides = None) -> None:
-    """Merge the manifest's many small files into one; safe beside running batches.
+    """Merge the manifest's many small files into one. Safe beside running batches.
 
     Example: headstart store compact
     """

@@ -42,7 +42,7 @@ COLUMNS: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
     ("model", pa.string(), "the model as it was named"),
     ("model_fingerprint", pa.string(), "digest of the model's content"),
     ("scheduler", pa.string(), "class of the scheduler"),
-    ("grid", pa.string(), "the step grid: its kind and numbers, JSON"),
+    ("grid", pa.string(), "how the steps are laid: wan, diffusers or explicit"),
     ("width", pa.int32(), "pixels"),
     ("height", pa.int32(), "pixels"),
     ("frames", pa.int32(), "number of video frames"),

@@ -67,10 +67,15 @@ def run_stage(options: argparse.Namespace) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
         codec.train_decoder(folder, seed=options.seed, steps=options.decoder_steps, device=device)
     elif options.stage == "denoiser":
-        from demo.model import denoiser
+        from demo.model import denoiser, evaluate
 
         denoiser.train_denoiser(
-            folder, seed=options.seed, phases=tuple(options.denoiser_phases), device=device, workers=options.workers
+            folder,
+            seed=options.seed,
+            phases=tuple(options.denoiser_phases),
+            look=evaluate.look,
+            device=device,
+            workers=options.workers,
         )
     elif options.stage == "restore":
         from demo.model.export import restore
@@ -82,8 +87,8 @@ def run_stage(options: argparse.Namespace) -> None:
 
         export(folder, options.weights)
     elif options.stage == "evaluate":
+        from demo.drawing.training import plot_training
         from demo.model.evaluate import quick
-        from demo.pictures.plot import plot_training
 
         print(json.dumps(quick(folder, options.weights), indent=1))
         plot_training(folder, folder / "training.png")

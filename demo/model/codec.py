@@ -14,7 +14,7 @@ from torch import Tensor
 
 from demo.model import nets
 from demo.model.optim import MatrixAdam, decay
-from demo.world.clips import SIZE, draw_clips, render_all
+from demo.world.clips import FRAMES, SIZE, draw_clips, render_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ SHARD: Final = 512
 NUM_SHARDS: Final = 36
 SHARDS_WITH_FRAMES: Final = 10
 NOISE: Final = 0.10
+LATENT_SHAPE: Final = (nets.Z_DIM, (FRAMES - 1) // 2 + 1, SIZE // 8, SIZE // 8)
 
 
 def to_video(frames: np.ndarray) -> Tensor:

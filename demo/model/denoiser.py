@@ -21,16 +21,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from demo.model import nets
-from demo.model.codec import NUM_SHARDS, SHARD, first_frame_condition, grey_latents, load_vae
+from demo.model.codec import LATENT_SHAPE, NUM_SHARDS, SHARD, first_frame_condition, grey_latents, load_vae
 from demo.model.optim import MatrixAdam, decay
-from demo.world.captions import all_captions
-from demo.world.clips import ASPECTS, FRAMES, IDENTITIES, SIZE, draw_clips
+from demo.world.captions import all_captions, every_caption
+from demo.world.clips import ASPECTS, FRAMES, IDENTITIES, draw_clips
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
     from torch import Tensor
     from transformers import PreTrainedTokenizerFast
 
     from demo.world.clips import Clip
+
+    Look: TypeAlias = Callable[[Path], dict[str, Any]]
+    """Judges the nets as a training folder has them now."""
 
 DROP_CAPTION: Final = 0.10
 DROP_IMAGE: Final = 0.50
@@ -38,12 +44,6 @@ SHIFT: Final = 3.0
 EMA: Final = 0.998
 LOOK_EVERY: Final = 200
 PADS: Final = (8, 512)
-LATENT_SHAPE: Final = (nets.Z_DIM, (FRAMES - 1) // 2 + 1, SIZE // 8, SIZE // 8)
-
-
-def every_caption() -> list[str]:
-    """All that the tokenizer must know: each caption of each identity, trained or held out."""
-    return [text for identity in IDENTITIES for aspect in ASPECTS for text in all_captions(identity, aspect)]
 
 
 class Text:
@@ -71,9 +71,16 @@ def sample_sigmas(n: int, rng: torch.Generator) -> Tensor:
 
 
 def train_denoiser(
-    folder: Path, *, seed: int, phases: tuple[int, ...], batch: int = 64, device: str = "cpu", workers: int = 1
+    folder: Path,
+    *,
+    seed: int,
+    phases: tuple[int, ...],
+    look: Look,
+    batch: int = 64,
+    device: str = "cpu",
+    workers: int = 1,
 ) -> None:
-    """Train, keep a running average, and log the loss by how much noise there was.
+    """Train, keep a running average, and log the loss by how much noise there was, and now and then what `look` sees.
 
     `phases` are the steps at which the rate has come down to nothing: each is a state that can be shipped. The next one
     starts from the running average with a fresh optimiser, so the shipped weights are all that it needs (`restore`).
@@ -84,7 +91,7 @@ def train_denoiser(
         if _step_of(folder / "denoiser-state.safetensors") >= end:
             continue
         with TemporaryDirectory() as meeting:
-            job = (Path(meeting) / "meet", workers, folder, seed, begin, end, batch, device)
+            job = (Path(meeting) / "meet", workers, folder, seed, begin, end, look, batch, device)
             if workers == 1:
                 _train(0, *job)
             else:
@@ -99,7 +106,16 @@ def _step_of(path: Path) -> int:
 
 
 def _train(
-    rank: int, meeting: Path, workers: int, folder: Path, seed: int, begin: int, end: int, batch: int, device: str
+    rank: int,
+    meeting: Path,
+    workers: int,
+    folder: Path,
+    seed: int,
+    begin: int,
+    end: int,
+    look: Look,
+    batch: int,
+    device: str,
 ) -> None:
     if workers > 1:
         torch.set_num_threads(1)
@@ -174,8 +190,6 @@ def _train(
             save_file({"step": torch.tensor(step + 1), **now, **held, **optim.state()}, folder / "denoiser-state.part")
             (folder / "denoiser-state.part").rename(state_path)
         if (step + 1) % LOOK_EVERY == 0 and (folder / "vae.safetensors").exists():
-            from demo.model.evaluate import look
-
             seen = {"step": step + 1, **look(folder)}
             with (folder / "looks.jsonl").open("a") as log:
                 log.write(json.dumps(seen) + "\n")

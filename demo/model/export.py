@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from demo.model import nets
 from demo.model.codec import load_vae
-from demo.model.denoiser import every_caption
+from demo.world.captions import every_caption
 
 if TYPE_CHECKING:
     from pathlib import Path

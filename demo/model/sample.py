@@ -16,8 +16,7 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, UMT5EncoderModel
 
 from demo.model import nets
-from demo.model.codec import first_frame_condition, grey_latents, load_vae, to_frames, to_video
-from demo.model.denoiser import LATENT_SHAPE
+from demo.model.codec import LATENT_SHAPE, first_frame_condition, grey_latents, load_vae, to_frames, to_video
 from demo.model.export import trained
 from demo.world.clips import FRAMES
 

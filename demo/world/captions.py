@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from demo.world.clips import ASPECTS, COLOURS, SHAPES, Identity
+from demo.world.clips import ASPECTS, COLOURS, IDENTITIES, SHAPES, Identity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,3 +93,8 @@ def read_caption(text: str) -> tuple[Identity, str]:
                     if text in all_captions(identity, aspect):
                         return identity, aspect
     raise ValueError(f"{text!r} is no caption of the demo world; see demo/world/captions.py for those that are")
+
+
+def every_caption() -> list[str]:
+    """All that the tokenizer must know: each caption of each identity, trained or held out."""
+    return [text for identity in IDENTITIES for aspect in ASPECTS for text in all_captions(identity, aspect)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.model import denoiser, nets
+from demo.model import nets
 from demo.world import captions
 from demo.world.clips import ASPECTS, IDENTITIES
 
@@ -32,8 +32,8 @@ def test_a_text_of_another_world_is_refused_by_name():
 
 
 def test_the_tokenizer_knows_every_word_and_tells_all_captions_apart():
-    tokenizer = nets.build_tokenizer(denoiser.every_caption())
-    ids = [tuple(tokenizer(text).input_ids) for text in denoiser.every_caption()]
+    tokenizer = nets.build_tokenizer(captions.every_caption())
+    ids = [tuple(tokenizer(text).input_ids) for text in captions.every_caption()]
     assert len(set(ids)) == len(ids)
     assert not any(tokenizer.unk_token_id in row for row in ids)
     assert tokenizer("").input_ids == [tokenizer.eos_token_id]

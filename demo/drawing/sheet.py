@@ -1,4 +1,4 @@
-"""Make the pictures of the image-to-video sheet: `python -m demo.pictures.sheet` (they are in git; this says where from)."""
+"""Make the pictures of the image-to-video sheet: `python -m demo.drawing.sheet` (they are in git; this says where from)."""
 
 from __future__ import annotations
 

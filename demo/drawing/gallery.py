@@ -1,4 +1,4 @@
-"""What stock diffusers makes of the shipped folders: `python -m demo.pictures.gallery` draws docs/images/demo_t2v.png and demo_i2v.png.
+"""What stock diffusers makes of the shipped folders: `python -m demo.drawing.gallery` draws docs/images/demo_t2v.png and demo_i2v.png.
 
 No code of Headstart is in the loop. Each row is a clip, five of its nine frames; the last two identities were held out of
 training.

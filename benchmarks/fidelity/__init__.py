@@ -1,0 +1,1 @@
+"""What a prior is worth: quality against the controls."""

@@ -1,0 +1,1 @@
+"""How quick the store is, and its laws under load."""

@@ -1,0 +1,1 @@
+"""The demo model that ships with Headstart: a small world, its judge, and a model trained on it."""

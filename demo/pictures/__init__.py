@@ -1,1 +1,0 @@
-"""Pictures of the demo: for the documentation and for the demo sheet."""

@@ -8,38 +8,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prior_engine.engine import Engine
-    from prior_engine.loaded.caches import Cache
-    from prior_engine.loaded.embeddings import Conditions, Embedding
-    from prior_engine.models.spec import ModelInfo, ModelSpec, inspect_model
+    from prior_engine.models.info import ModelInfo, inspect_model
+    from prior_engine.models.spec import ModelSpec
+    from prior_engine.requests.cache import Cache
+    from prior_engine.requests.conditioning import Conditioning, Lora, embedding_recipe
+    from prior_engine.requests.embeddings import Conditions, Embedding
+    from prior_engine.requests.identity import Identity
+    from prior_engine.requests.options import ResumeOptions, RunOptions
+    from prior_engine.requests.pictures import Clip, Picture
     from prior_engine.requests.prompt_length import PromptLength
-    from prior_engine.requests.request import Clip, Conditioning, Identity, Lora, Picture, embedding_recipe
-    from prior_engine.requests.schedule import Schedule, Tail, check_start_step, count_steps
-    from prior_engine.runs.resume import VariantResult
+    from prior_engine.requests.schedule import Schedule, count_steps
+    from prior_engine.requests.steps import Keep, Tail, check_start_step
+    from prior_engine.runs.result import VariantResult
     from prior_engine.runs.snapshot import Snapshot
-    from prior_engine.video import contact_sheet, write_preview, write_video
+    from prior_engine.video import write_preview, write_video
 
 _WHERE = {
-    "Cache": "loaded.caches",
-    "Clip": "requests.request",
-    "Conditioning": "requests.request",
-    "Conditions": "loaded.embeddings",
-    "Embedding": "loaded.embeddings",
+    "Cache": "requests.cache",
+    "Clip": "requests.pictures",
+    "Conditioning": "requests.conditioning",
+    "Conditions": "requests.embeddings",
+    "Embedding": "requests.embeddings",
     "Engine": "engine",
-    "Identity": "requests.request",
-    "Lora": "requests.request",
-    "ModelInfo": "models.spec",
+    "Identity": "requests.identity",
+    "Keep": "requests.steps",
+    "Lora": "requests.conditioning",
+    "ModelInfo": "models.info",
     "ModelSpec": "models.spec",
-    "Picture": "requests.request",
+    "Picture": "requests.pictures",
     "PromptLength": "requests.prompt_length",
+    "ResumeOptions": "requests.options",
+    "RunOptions": "requests.options",
     "Schedule": "requests.schedule",
     "Snapshot": "runs.snapshot",
-    "Tail": "requests.schedule",
-    "VariantResult": "runs.resume",
-    "check_start_step": "requests.schedule",
-    "contact_sheet": "video",
+    "Tail": "requests.steps",
+    "VariantResult": "runs.result",
+    "check_start_step": "requests.steps",
     "count_steps": "requests.schedule",
-    "embedding_recipe": "requests.request",
-    "inspect_model": "models.spec",
+    "embedding_recipe": "requests.conditioning",
+    "inspect_model": "models.info",
     "write_preview": "video",
     "write_video": "video",
 }
@@ -52,17 +59,19 @@ __all__ = [
     "Embedding",
     "Engine",
     "Identity",
+    "Keep",
     "Lora",
     "ModelInfo",
     "ModelSpec",
     "Picture",
     "PromptLength",
+    "ResumeOptions",
+    "RunOptions",
     "Schedule",
     "Snapshot",
     "Tail",
     "VariantResult",
     "check_start_step",
-    "contact_sheet",
     "count_steps",
     "embedding_recipe",
     "inspect_model",

@@ -2,56 +2,46 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any
 
-from prior_engine.errors import RequestError, UnsupportedError
+from prior_engine.errors import UnsupportedError
 from prior_engine.loaded import calls as rules
 from prior_engine.loaded.adapters import Adapters
-from prior_engine.loaded.caches import Cache, applied, check_cache
-from prior_engine.loaded.components import Components, explained_memory, repeatable
-from prior_engine.loaded.embeddings import Conditions, Embedding
-from prior_engine.loaded.encoders import Texts
-from prior_engine.models.spec import ModelInfo, ModelSpec, inspect_model
-from prior_engine.requests.request import Conditioning, Identity, embedding_recipe
-from prior_engine.requests.schedule import (
-    History,
-    Schedule,
-    Tail,
-    check_start_step,
-    check_told,
-    count_steps,
-    line_refusal,
-)
+from prior_engine.loaded.caches import applied
+from prior_engine.loaded.components import Components
+from prior_engine.loaded.memory import explained_memory
+from prior_engine.loaded.repeatable import repeatable
+from prior_engine.loaded.texts import Texts
+from prior_engine.models.info import ModelInfo, inspect_model
+from prior_engine.models.spec import ModelSpec
+from prior_engine.requests.asked import Asked, filled_up
+from prior_engine.requests.cache import check_cache
+from prior_engine.requests.conditioning import Conditioning, embedding_recipe
+from prior_engine.requests.embeddings import Conditions, Embedding
+from prior_engine.requests.identity import Identity
+from prior_engine.requests.options import Cancel, ResumeOptions, RunOptions
+from prior_engine.requests.schedule import Schedule, line_refusal
+from prior_engine.requests.steps import Keep, check_start_step
 from prior_engine.runs import record as recording
-from prior_engine.runs import resume as resuming
 from prior_engine.runs.noise import generator_for
-from prior_engine.runs.resume import VariantResult
+from prior_engine.runs.pins import check_pins, check_same_told
+from prior_engine.runs.plan import planned
+from prior_engine.runs.result import VariantResult
 from prior_engine.runs.snapshot import Snapshot
-from prior_engine.runs.solver import build_scheduler, expert_spans, grid_of
-from prior_engine.runs.walk import Cancel, OnStep, Walk, prepare, walk
+from prior_engine.runs.solver import build_scheduler, expert_spans
+from prior_engine.runs.start import on_the_line
+from prior_engine.runs.tail import check_history, tail_schedule
+from prior_engine.runs.walk import Walk, walk
+from prior_engine.runs.window import prepare
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-Embeddings = Mapping[tuple[str, str, int | None], Embedding]
-
-
-class ResumeOptions(TypedDict, total=False):
-    """What a resumed run can be given beside its snapshot and its request."""
-
-    pins: Mapping[str, Any] | None
-    tail: Tail
-    history: History
-    line: int | None
-    keep: recording.Keep
-    cache: Cache | None
-    cancel: Cancel | None
-    on_step: OnStep | None
-    embeddings: Embeddings | None
-    conditions: Conditions | None
+_EVERY_STEP, _NO_STEP = Keep("all"), Keep(())
+_PLAINLY, _TO_THE_END = RunOptions(), ResumeOptions()
 
 
 class Engine:
@@ -110,7 +100,7 @@ class Engine:
 
     def pins(self, identity: Identity, conditioning: Conditioning, schedule: Schedule) -> dict[str, Any]:
         """Everything that must match between a prior and its variants."""
-        return dict(self._plan(identity.fitted(self.info), [conditioning], schedule, None).pins)
+        return dict(planned(self.info, Asked(identity.fitted(self.info), [conditioning], schedule)).pins)
 
     def record(
         self,
@@ -118,32 +108,27 @@ class Engine:
         conditioning: Conditioning,
         schedule: Schedule,
         *,
-        keep: recording.Keep = "all",
         after: Snapshot | None = None,
-        cancel: Cancel | None = None,
-        on_step: OnStep | None = None,
-        embeddings: Embeddings | None = None,
-        conditions: Conditions | None = None,
+        options: RunOptions = _PLAINLY,
     ) -> Iterator[Snapshot]:
         """Run an identity in full; yield the kept snapshots as they are made, each while the next step runs.
 
         `after` goes on with a run that broke off after that snapshot, and ends with the same bits.
-        `cancel` and `on_step` are called between steps, from the thread that does the work.
         """
-        identity = identity.fitted(self.info)
-        plan = self._plan(identity, [conditioning], schedule, after)
-        chosen = recording.keeper(keep, plan.steps)
+        asked = Asked(identity.fitted(self.info), [conditioning], schedule)
+        check_cache(options.cache, self.info.family, conditioning.guidance, keeps=True)
+        plan = planned(self.info, asked, after)
+        plan = replace(plan, keep=options.kept(plan.steps, _EVERY_STEP))
         if after is not None:
-            resuming.check_pins(after.pins, plan.pins)
-            resuming.check_same_told(after, conditioning)
+            check_pins(after.pins, plan.pins)
+            check_same_told(after, conditioning)
             check_start_step(after.step, after.steps)
 
         def run(emit: recording.Emit, gone: Cancel) -> None:
             def stop() -> bool:
-                return gone() or (cancel is not None and cancel())
+                return gone() or (options.cancel is not None and options.cancel())
 
-            more = {"keep": chosen, "emit": emit, "cancel": stop, "on_step": on_step}
-            self._walk(plan, identity, [conditioning], schedule, embeddings, conditions, None, **more)
+            self._walk(plan, asked, replace(options, cancel=stop), emit)
 
         return recording.stream(run)
 
@@ -153,10 +138,12 @@ class Engine:
         identity: Identity,
         conditioning: Conditioning,
         schedule: Schedule,
-        **options: Unpack[ResumeOptions],
+        *,
+        how: ResumeOptions = _TO_THE_END,
+        options: RunOptions = _PLAINLY,
     ) -> VariantResult:
         """Run what is left after `snapshot`, told something else; told the same, it gives the same bits."""
-        return self.resume_batch(snapshot, identity, [conditioning], schedule, batch_size=1, **options)[0]
+        return self.resume_batch(snapshot, identity, [conditioning], schedule, how=how, options=options)[0]
 
     def resume_batch(
         self,
@@ -166,46 +153,41 @@ class Engine:
         schedule: Schedule,
         *,
         batch_size: int | None = None,
-        pins: Mapping[str, Any] | None = None,
-        tail: Tail = "exact",
-        history: History = "keep",
-        line: int | None = None,
-        keep: recording.Keep = (),
-        cache: Cache | None = None,
-        cancel: Cancel | None = None,
-        on_step: OnStep | None = None,
-        embeddings: Embeddings | None = None,
-        conditions: Conditions | None = None,
+        how: ResumeOptions = _TO_THE_END,
+        options: RunOptions = _PLAINLY,
     ) -> list[VariantResult]:
         """Several variants of one prior in one forward, padded to `batch_size`.
 
         For a fixed batch size a result depends neither on its companions nor on its place among them.
-        With `line`, `snapshot` is a prior's last one, and the run starts on the straight line between it and the prior's
-        first noise, as far up as the noise that the schedule has left after step `line`.
         """
-        identity = identity.fitted(self.info)
-        told = self._padded(conditionings, batch_size or len(conditionings))
-        if line is not None:
+        told = filled_up(self.info, conditionings, batch_size or len(conditionings))
+        asked = Asked(identity.fitted(self.info), told, schedule)
+        history = how.history
+        if how.line is not None:
             refused = line_refusal(self.info, schedule)
             if refused is not None:
                 raise UnsupportedError(refused)
-            snapshot, history = resuming.on_the_line(snapshot, line), "fresh"
-        resuming.check_history(snapshot, tail, history)
-        check_cache(cache, self.info.family, told[0].guidance, tail=tail, keeps=bool(keep))
-        plan = self._plan(identity, told, schedule, snapshot)
-        for expected in (snapshot.pins, pins):
+            snapshot, history = on_the_line(snapshot, how.line), "fresh"
+        check_history(snapshot, how.tail, history)
+        plan = planned(self.info, asked, snapshot)
+        for expected in (snapshot.pins, how.pins):
             if expected is not None:
-                resuming.check_pins(expected, plan.pins)
+                check_pins(expected, plan.pins)
         check_start_step(snapshot.step, snapshot.steps)
-        walked = schedule
-        if tail != "exact":
-            walked, history = resuming.tail_schedule(schedule, snapshot, tail), "fresh"
-            plan = self._plan(identity, told, walked, snapshot, restarts=True)
-        plan = replace(plan, keeps_history=history == "keep", adds_noise=line is not None)
-        made = self._measured(
-            plan, identity, told, walked, embeddings, conditions, cache, keep, cancel=cancel, on_step=on_step
+        if how.tail != "exact":
+            asked, history = replace(asked, schedule=tail_schedule(schedule, snapshot, how.tail)), "fresh"
+            plan = planned(self.info, asked, snapshot, restarts=True)
+        plan = replace(
+            plan,
+            keeps_history=history == "keep",
+            adds_noise=how.line is not None,
+            keep=options.kept(plan.steps, _NO_STEP),
         )
-        whole = replace(made, sigma=snapshot.sigma, tail="exact" if tail == "exact" else "re-spaced", history=history)
+        check_cache(options.cache, self.info.family, told[0].guidance, tail=how.tail, keeps=bool(plan.keep))
+        made = self._measured(plan, asked, options)
+        whole = replace(
+            made, sigma=snapshot.sigma, tail="exact" if how.tail == "exact" else "re-spaced", history=history
+        )
         return [whole.sample(index) for index in range(len(conditionings))]
 
     def scratch(
@@ -214,66 +196,25 @@ class Engine:
         conditioning: Conditioning,
         schedule: Schedule,
         *,
-        keep: recording.Keep = (),
-        cache: Cache | None = None,
-        cancel: Cancel | None = None,
-        on_step: OnStep | None = None,
-        embeddings: Embeddings | None = None,
-        conditions: Conditions | None = None,
+        options: RunOptions = _PLAINLY,
     ) -> VariantResult:
         """A run without a prior: the control that every variant stands beside."""
-        identity = identity.fitted(self.info)
-        plan = self._plan(identity, [conditioning], schedule, None)
-        told = [conditioning]
-        return self._measured(
-            plan, identity, told, schedule, embeddings, conditions, cache, keep, cancel=cancel, on_step=on_step
-        )
+        asked = Asked(identity.fitted(self.info), [conditioning], schedule)
+        plan = planned(self.info, asked)
+        plan = replace(plan, keep=options.kept(plan.steps, _NO_STEP))
+        check_cache(options.cache, self.info.family, conditioning.guidance, keeps=bool(plan.keep))
+        return self._measured(plan, asked, options)
 
     def decode(self, latents: "Snapshot | torch.Tensor") -> "Iterator[np.ndarray[Any, Any]]":
         """The frames of a finished run, one by one, as uint8 height x width x 3; other runs may go on meanwhile."""
-        from prior_engine.loaded.decode import frames_of
+        from prior_engine.decode import frames_of
 
         return frames_of(self._components, latents, self._lock)
 
-    def _plan(
-        self,
-        identity: Identity,
-        told: Sequence[Conditioning],
-        schedule: Schedule,
-        origin: Snapshot | None,
-        *,
-        restarts: bool = False,
-    ) -> Walk:
-        check_told(self.info, told[0], schedule)
-        scheduler = build_scheduler(schedule, self.info)
-        return Walk(
-            scheduler=scheduler,
-            steps=count_steps(schedule, self.info),
-            grid=grid_of(schedule, scheduler),
-            origin=origin,
-            restarts=restarts,
-            generators=[generator_for(identity.seed) for _ in told],
-            pins=resuming.pins_of(self.info, identity, schedule, scheduler),
-            told=tuple(one.describe() for one in told),
-            batch_size=len(told),
-        )
-
-    def _measured(
-        self,
-        plan: Walk,
-        identity: Identity,
-        told: Sequence[Conditioning],
-        schedule: Schedule,
-        embeddings: Embeddings | None,
-        conditions: Conditions | None,
-        cache: Cache | None,
-        keep: recording.Keep,
-        **more: Any,
-    ) -> VariantResult:
+    def _measured(self, plan: Walk, asked: Asked, options: RunOptions) -> VariantResult:
         kept: list[Snapshot] = []
         started = time.perf_counter()
-        more |= {"keep": recording.keeper(keep, plan.steps), "emit": kept.append}
-        final = self._walk(plan, identity, told, schedule, embeddings, conditions, cache, **more)
+        final = self._walk(plan, asked, options, kept.append)
         return VariantResult(
             latents=final,
             kept=tuple(kept),
@@ -282,52 +223,24 @@ class Engine:
             seconds=time.perf_counter() - started,
             tail="none",
             history="fresh",
-            schedule=schedule,
+            schedule=asked.schedule,
             batch_size=plan.batch_size,
         )
 
-    def _walk(
-        self,
-        plan: Walk,
-        identity: Identity,
-        told: Sequence[Conditioning],
-        schedule: Schedule,
-        embeddings: Embeddings | None,
-        conditions: Conditions | None,
-        cache: Cache | None,
-        **more: Any,
-    ) -> Snapshot:
+    def _walk(self, plan: Walk, asked: Asked, options: RunOptions, emit: recording.Emit) -> Snapshot:
         import torch
 
-        parts = self._components
-        check_cache(cache, self.info.family, told[0].guidance)
+        parts, told, schedule = self._components, asked.told, asked.schedule
         with self._lock, explained_memory(), repeatable(wanted=self.spec.deterministic):
-            given = [(embeddings or {}).get(one.texts) or self._texts.embedding(one) for one in told]
+            given = [options.embeddings.get(one.texts) or self._texts.embedding(one) for one in told]
             parts.memo.watch()
-            if conditions is not None:
-                parts.memo.add(conditions)
-            spans = expert_spans(plan, schedule, self.info)
+            if options.conditions is not None:
+                parts.memo.add(options.conditions)
+            spans = expert_spans(schedule, self.info, grid=plan.grid, begin=plan.begin, steps=plan.steps)
             parts.need(*spans)
             self._adapters.wear(parts.pipe, told[0].loras)
-            arguments = rules.arguments(self.info, identity, told[0], schedule, resumes=plan.origin is not None)
+            arguments = rules.arguments(self.info, asked.identity, told[0], schedule, resumes=plan.origin is not None)
             arguments |= rules.embedding_arguments(self.info, given, self.device)
             experts = {name: getattr(parts.pipe, name) for name in spans}
-            with applied(cache, parts.pipe, experts, spans=spans):
-                return walk(parts.pipe, plan, arguments, device=torch.device(self.device), **more)
-
-    def _padded(self, conditionings: Sequence[Conditioning], batch_size: int) -> list[Conditioning]:
-        if not 1 <= len(conditionings) <= batch_size:
-            raise RequestError(
-                f"{len(conditionings)} variants do not fit a batch of {batch_size}; give 1 to {batch_size}"
-            )
-        reason = self.info.family.single_batch
-        if batch_size > 1 and reason is not None:
-            raise RequestError(
-                f"the family {self.info.family.name!r} runs one at a time, for {reason}; set batch_size=1"
-            )
-        shared = {(one.guidance, one.guidance_2, one.loras, one.max_sequence_length) for one in conditionings}
-        if len(shared) > 1:
-            raise RequestError(
-                "the variants of one batch differ in guidance, LoRA weights or prompt length; batch them apart"
-            )
-        return [*conditionings, *[conditionings[-1]] * (batch_size - len(conditionings))]
+            with applied(options.cache, parts.pipe, experts, spans=spans):
+                return walk(parts.pipe, plan, arguments, options, device=torch.device(self.device), emit=emit)

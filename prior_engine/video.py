@@ -1,4 +1,4 @@
-"""Frames to files: mp4 without holding all frames, a preview of the first, a contact sheet of many."""
+"""Frames to files: mp4 without holding all frames, and a preview of the first."""
 
 import contextlib
 import subprocess
@@ -69,25 +69,3 @@ def write_preview(frame: Any, path: str | Path) -> None:
     from PIL import Image
 
     Image.fromarray(frame).save(path, format="PNG")
-
-
-def contact_sheet(rows: Iterable[Iterable[Any]], path: str | Path, *, columns: int = 6, gap: int = 4) -> None:
-    """Write a picture with one row for each video, `columns` frames spread evenly over it."""
-    from PIL import Image
-
-    picked = [_spread(list(row), columns) for row in rows]
-    if not picked:
-        raise VideoError("there are no videos for the contact sheet")
-    height, width = picked[0][0].shape[:2]
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(picked) * (height + gap) - gap), "white")
-    for y, row in enumerate(picked):
-        for x, frame in enumerate(row):
-            sheet.paste(Image.fromarray(frame), (x * (width + gap), y * (height + gap)))
-    sheet.save(path, format="PNG")
-
-
-def _spread(frames: list[Any], count: int) -> list[Any]:
-    if not frames:
-        raise VideoError("a video of the contact sheet has no frames")
-    last = len(frames) - 1
-    return [frames[round(index * last / max(count - 1, 1))] for index in range(count)]

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from prior_engine.requests.schedule import Grid, Schedule
+from prior_engine.requests.steps import MOST_STEPS, Keep
+
+# The engine's own `Tail`, in words that messages can be made from.
+_Tail = Literal["exact"] | Annotated[int, Field(ge=1, le=MOST_STEPS)]
 
 
 class _Group(BaseModel):
@@ -34,27 +40,44 @@ class ModelSettings(_Group):
         None, gt=0, description="tokens of a prompt that the encoder takes; null = the family's own"
     )
     start_step: int | None = Field(None, ge=0, description="measured best start step of this model; what `auto` means")
-    tail: Literal["exact"] | Annotated[int, Field(ge=1)] | None = Field(
-        None, description="measured best tail; what `auto` means"
-    )
+    tail: _Tail | None = Field(None, description="measured best tail; what `auto` means")
     start: Literal["snapshot", "line"] = Field("snapshot", description="measured best way to start; what `auto` means")
 
 
 class ScheduleSettings(_Group):
-    """Everything that fixes the walk."""
+    """Everything that fixes the walk; the engine's own `Schedule` says what is allowed."""
 
     scheduler: str | None = Field(
         "FlowMatchEulerDiscreteScheduler", description="diffusers scheduler class; null = the model's own"
     )
     config: dict[str, Any] = Field(default_factory=dict, description="further config of that class")
-    grid: Literal["wan", "diffusers", "explicit"] = Field("wan", description="how sigmas are laid")
-    num_inference_steps: int = Field(10, ge=2, le=1000, description="steps of a full run")
-    denoising_strength: float = Field(1.0, gt=0, le=1, description="where the walk starts, before the shift")
-    sigma_shift: float | None = Field(5.0, gt=0, description="shift of the grid; null = the scheduler's own")
+    grid: Grid = Field("wan", description="how sigmas are laid")
+    num_inference_steps: int = Field(
+        10, ge=2, le=1000, description="steps of a full run; an explicit grid has as many as it lists"
+    )
+    denoising_strength: float = Field(1.0, description="where the walk starts, before the shift")
+    sigma_shift: float | None = Field(5.0, description="shift of the grid; null = the scheduler's own")
     sigmas: tuple[float, ...] | None = Field(None, description="explicit sigmas (grid: explicit)")
     timesteps: tuple[float, ...] | None = Field(
-        None, description="explicit timesteps, beside sigmas where a model wants them"
+        None, description="explicit timesteps (grid: explicit), alone or beside sigmas where a model wants both"
     )
+
+    @property
+    def for_engine(self) -> Schedule:
+        """The same, as the engine takes it."""
+        return Schedule(**dict(self))
+
+    @model_validator(mode="after")
+    def _can_be_walked(self) -> Self:
+        steps = self.for_engine.num_inference_steps
+        if steps != self.num_inference_steps and "num_inference_steps" in self.model_fields_set:
+            raise ValueError(
+                f"{steps} steps are listed, and num_inference_steps is {self.num_inference_steps}; leave num_inference_steps out, or make them equal"
+            )
+        if steps < 2:
+            raise ValueError("1 step is listed, and nothing could start from it; list at least 2")
+        object.__setattr__(self, "num_inference_steps", steps)
+        return self
 
 
 class AccelSettings(_Group):
@@ -91,8 +114,7 @@ class PriorSettings(_Group):
     @field_validator("keep")
     @classmethod
     def _known_way_to_keep(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
-        if isinstance(value, str) and not re.fullmatch(r"all|from:\d+", value):
-            raise ValueError(f"{value!r} is not known; use all, from:K or a list of steps such as [4,6]")
+        Keep(value)
         return value
 
 
@@ -175,9 +197,7 @@ class InflectionSettings(_Group):
     start_steps: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         None, description="start steps to try; null = all, or every second where there are more than 12"
     )
-    tails: tuple[Literal["exact"] | Annotated[int, Field(ge=1)], ...] = Field(
-        ("exact", 1, 2, 3), min_length=1, description="tails to try at each"
-    )
+    tails: tuple[_Tail, ...] = Field(("exact", 1, 2, 3), min_length=1, description="tails to try at each")
     starts: tuple[Literal["snapshot", "line"], ...] = Field(
         ("snapshot", "line"), min_length=1, description="ways to start; `line` is tried with re-spaced tails"
     )
@@ -223,9 +243,7 @@ class Settings(_Group):
     start_step: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         "auto", description="the snapshot that variants start from"
     )
-    tail: Literal["auto", "exact"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="`exact`, or so many re-spaced steps"
-    )
+    tail: Literal["auto"] | _Tail = Field("auto", description="`exact`, or so many re-spaced steps")
     start: Literal["auto", "snapshot", "line"] = Field(
         "auto",
         description="`snapshot` = the prior's own state after that step; `line` = as noisy a place on the straight line between its last latents and its first noise",
@@ -261,17 +279,6 @@ class Settings(_Group):
         return value
 
     @model_validator(mode="after")
-    def _explicit_grid_has_sigmas(self) -> Settings:
-        schedule = self.schedule
-        if schedule.grid == "explicit" and schedule.sigmas is None:
-            raise ValueError("schedule.grid=explicit needs schedule.sigmas=[...]")
-        if schedule.sigmas is not None and len(schedule.sigmas) != schedule.num_inference_steps:
-            raise ValueError(
-                f"schedule.sigmas has {len(schedule.sigmas)} values, schedule.num_inference_steps is {schedule.num_inference_steps}; make them equal"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _nothing_is_set_in_vain(self) -> Settings:
         if self.accel.cache_options and self.accel.cache == "none":
             raise ValueError(
@@ -290,6 +297,11 @@ class Settings(_Group):
                 f"server.database is for server.mode=local, and the mode is {self.server.mode}; leave it out"
             )
         return self
+
+    @property
+    def fps(self) -> int:
+        """Frames a second of every video of the batch."""
+        return self.video.fps or self.model.fps
 
     def failure_limit(self, num_rows: int) -> int | None:
         """How many rows may fail before the batch ends early; None = all of them."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from prior_engine import Conditioning, Engine, Identity, ModelSpec, Schedule
+from prior_engine import Conditioning, Engine, Identity, Keep, ModelSpec, RunOptions, Schedule
 from prior_engine.runs.solver import build_scheduler
 from prior_engine.runs.window import Window
 
@@ -95,7 +95,9 @@ def main():
         written = []
 
         def recorded(keep):
-            for snapshot in engine.record(identity, told, schedule, keep="all", embeddings=embeddings):
+            for snapshot in engine.record(
+                identity, told, schedule, options=RunOptions(keep=Keep("all"), embeddings=embeddings)
+            ):
                 if keep:
                     path = Path(scratch) / f"{snapshot.step}.safetensors"
                     written.append(timed(lambda s=snapshot, p=path: save_file(s.tensors(), p, metadata=s.metadata())))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flows.graph.driver import stop_on_signals
 from flows.prepare import Prepared, prepare
 from flows.runners.prefect import Look, PlainRunner, Runner
-from prior_engine.models.spec import inspect_model
+from prior_engine.models.info import inspect_model
 from prior_engine.requests.schedule import line_refusal
 from tasks.errors import InterruptedBatchError, PlanError
 from tasks.making.devices import pool_for, spec_for, workers_of
@@ -25,7 +25,6 @@ from tasks.making.progress import Progress
 from tasks.making.runtime import Runtime, forget, register
 from tasks.pages.inflection import page
 from tasks.planning.advice import RECORD, guidance_of, study_name
-from tasks.planning.recipes import schedule_of
 from tasks.planning.work import BatchContext, RowResult, VariantWork
 from tasks.studies.conclusion import MEASURES, Bar, concluded
 from tasks.studies.pair import PairWork, Setting, measure_pair, settings_to_try
@@ -76,7 +75,7 @@ def prepare_study(overrides: Sequence[str]) -> Study:
         )
     priors = {prior.key: prior for prior in plan.priors}
     info = inspect_model(spec_for(prepared.settings))
-    on_line = line_refusal(info, schedule_of(prepared.settings)) is None
+    on_line = line_refusal(info, prepared.settings.schedule.for_engine) is None
     kinds = tuple(start for start in wanted.starts if start == "snapshot" or on_line)
     ways = settings_to_try(plan.full_steps, starts, wanted.tails, kinds)
     if not any(way.start_step is not None for way in ways):

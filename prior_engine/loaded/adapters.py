@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prior_engine.errors import RequestError, UnsupportedError
 from prior_engine.loaded.load import EXPERTS
-from prior_engine.requests.request import Lora
+from prior_engine.requests.conditioning import Lora
 
 if TYPE_CHECKING:
     import torch

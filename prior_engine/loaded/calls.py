@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from prior_engine.errors import RequestError
-from prior_engine.loaded.embeddings import Embedding
-from prior_engine.models.spec import ModelInfo
-from prior_engine.requests.request import Conditioning, Identity
+from prior_engine.models.info import ModelInfo
+from prior_engine.requests.conditioning import Conditioning
+from prior_engine.requests.embeddings import Embedding
+from prior_engine.requests.identity import Identity
 from prior_engine.requests.schedule import Schedule
 
 

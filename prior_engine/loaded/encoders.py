@@ -1,52 +1,16 @@
-"""Encoders that are asked once: a memory before the pipeline's own text, picture and video encoders."""
+"""Picture and video encoders that are asked once: a memory before the pipeline's own."""
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from prior_engine.loaded import calls as rules
-from prior_engine.loaded.embeddings import Conditions, Embedding
-from prior_engine.requests.request import Conditioning, embedding_recipe
+from prior_engine.requests.embeddings import Conditions
 
-if TYPE_CHECKING:
-    from prior_engine.loaded.components import Components
-
-# Encoded pictures and prompts are megabytes each: enough are kept for the identity at hand and its neighbours.
-_PICTURES, _TEXTS = 16, 64
-
-
-class Texts:
-    """Texts through the pipeline's own encoder, each distinct one once."""
-
-    def __init__(self, components: "Components") -> None:
-        self._components = components
-        self._known: OrderedDict[tuple[str, int], dict[str, torch.Tensor]] = OrderedDict()
-
-    def embeddings(self, conditionings: Sequence[Conditioning]) -> dict[tuple[str, str, int | None], Embedding]:
-        return {told.texts: self.embedding(told) for told in conditionings}
-
-    def embedding(self, told: Conditioning) -> Embedding:
-        """The embedding of one conditioning; its text is encoded alone, so that companions change nothing."""
-        info = self._components.info
-        length = told.max_sequence_length or info.max_sequence_length
-        return Embedding(
-            prompt=self._encoded(told.prompt, length),
-            negative=self._encoded(told.negative_prompt, length) if info.family.negative else {},
-            recipe=embedding_recipe(info, told),
-        )
-
-    def _encoded(self, text: str, length: int) -> dict[str, torch.Tensor]:
-        key = text, length
-        if key not in self._known:
-            self._components.need_text()
-            self._known[key] = rules.encode_text(self._components.pipe, self._components.info, text, length)
-        self._known.move_to_end(key)
-        while len(self._known) > _TEXTS:
-            self._known.popitem(last=False)
-        return self._known[key]
+# Encoded pictures are megabytes each: enough are kept for the identity at hand and its neighbours.
+_KEPT = 16
 
 
 class Memo:
@@ -69,7 +33,7 @@ class Memo:
             self.entries[key] = encode().detach().to("cpu")
         self.entries.move_to_end(key)
         idle = [old for old in self.entries if old not in self.touched]
-        for old in idle[: max(len(self.entries) - _PICTURES, 0)]:
+        for old in idle[: max(len(self.entries) - _KEPT, 0)]:
             del self.entries[old]
         return self.entries[key].to(device)
 

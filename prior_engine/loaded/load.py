@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from prior_engine.errors import EngineError, ModelSourceError, RequestError
-from prior_engine.models.spec import DEFAULT_ATTENTION, ModelInfo, ModelSpec
+from prior_engine.models.info import ModelInfo
+from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec
 
 EXPERTS = ("transformer", "transformer_2")
 TEXT = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
@@ -19,7 +20,8 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
     import torch
 
     library, kind_name = info.components[name]
-    kind = getattr(importlib.import_module(library), kind_name, None)
+    with without_torchvision_notice():
+        kind = getattr(importlib.import_module(library), kind_name, None)
     if kind is None:
         raise ModelSourceError(f"the component {name!r} wants {library}.{kind_name}, which is not installed")
     folder = info.folder / name
@@ -70,11 +72,27 @@ def _own_attention_only() -> Iterator[None]:
         Registry.set_active_backend(active)
 
 
+@contextlib.contextmanager
+def without_torchvision_notice() -> Iterator[None]:
+    """Pictures go through PIL here; transformers would tell at every start that it might use torchvision instead."""
+    chatty = logging.getLogger("transformers.utils.import_utils")
+
+    def is_worth_telling(record: logging.LogRecord) -> bool:
+        return "requires torchvision (not installed); falling back" not in record.getMessage()
+
+    chatty.addFilter(is_worth_telling)
+    try:
+        yield
+    finally:
+        chatty.removeFilter(is_worth_telling)
+
+
 def assemble(info: ModelInfo, parts: dict[str, Any]) -> Any:
     """The pipeline as diffusers wrote it, around whichever components are in memory."""
     import diffusers
 
-    kind = getattr(diffusers, info.pipeline, None)
+    with without_torchvision_notice():
+        kind = getattr(diffusers, info.pipeline, None)
     if kind is None:
         raise EngineError(f"the installed diffusers has no {info.pipeline!r}; install the pinned version")
     wanted = inspect.signature(kind.__init__).parameters

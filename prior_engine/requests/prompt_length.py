@@ -3,7 +3,7 @@
 Pipelines cut a longer prompt off without an error; whoever wrote it would only wonder about the video.
 """
 
-from prior_engine.models.spec import ModelInfo
+from prior_engine.models.info import ModelInfo
 
 
 class PromptLength:

@@ -3,53 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from prior_engine.errors import RequestError, StartStepError
-from prior_engine.models.spec import ModelInfo
-from prior_engine.requests.request import Conditioning
+from prior_engine.models.info import ModelInfo
+from prior_engine.requests.conditioning import Conditioning
+from prior_engine.requests.grids import shifted, wan_grid
 
-GRIDS = ("wan", "diffusers", "explicit")
+Grid = Literal["wan", "diffusers", "explicit"]
 TRAIN_TIMESTEPS = 1000
 # Heun evaluates the model twice for each of its steps but the last.
 TWO_EVALUATIONS = "FlowMatchHeunDiscreteScheduler"
-
-
-def check_start_step(step: int, steps: int) -> None:
-    """A variant runs at least one step of a prior of `steps` steps, and starts after one that was made."""
-    if steps < 2:
-        raise StartStepError(f"the prior has {steps} step; nothing can start from it, record one with at least 2")
-    if not 0 <= step <= steps - 2:
-        raise StartStepError(
-            f"start step {step} is outside 0..{steps - 2}, the steps that a variant of this prior can start from"
-        )
-
-
-Tail = Literal["exact"] | int
-History = Literal["keep", "fresh"]
-
-
-def shifted(sigma: float, shift: float) -> float:
-    """The shift law of flow matching: more of the walk is spent where there is more noise."""
-    return shift * sigma / (1 + (shift - 1) * sigma)
-
-
-def unshifted(sigma: float, shift: float) -> float:
-    """The inverse of `shifted`."""
-    return sigma / (shift - (shift - 1) * sigma)
-
-
-def wan_grid(steps: int, shift: float, strength: float = 1.0) -> tuple[float, ...]:
-    """The reference grid of Wan: shift(linspace(strength, 0, steps + 1)[:-1])."""
-    return tuple(shifted(strength * (1 - index / steps), shift) for index in range(steps))
-
-
-def tail_grid(sigma: float, steps: int, shift: float) -> tuple[float, ...]:
-    """The noise left at `sigma`, walked to nothing in `steps` steps by the same shift law."""
-    start = unshifted(sigma, shift)
-    first, *others = wan_grid(steps, shift, start)
-    del first  # equal to `sigma` up to rounding: the walk starts exactly where the snapshot stopped
-    return (sigma, *others)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +22,12 @@ class Schedule:
 
     `scheduler=None` takes the model's own solver; `sigma_shift=None` takes the model's own shift.
     Explicit `sigmas` go through the shift law like every other grid: give them unshifted, or set `sigma_shift=1`.
+    So do `timesteps` that stand alone; beside `sigmas` they are what the model is told, as they are.
     """
 
     scheduler: str | None = "FlowMatchEulerDiscreteScheduler"
     config: Mapping[str, Any] = field(default_factory=dict)
-    grid: Literal["wan", "diffusers", "explicit"] = "wan"
+    grid: Grid = "wan"
     num_inference_steps: int = 10
     denoising_strength: float = 1.0
     sigma_shift: float | None = 5.0
@@ -70,8 +35,8 @@ class Schedule:
     timesteps: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.grid not in GRIDS:
-            raise RequestError(f"grid={self.grid!r} is not known; choose one of {sorted(GRIDS)}")
+        if self.grid not in get_args(Grid):
+            raise RequestError(f"grid={self.grid!r} is not known; choose one of {sorted(get_args(Grid))}")
         for name in ("sigmas", "timesteps"):
             given = getattr(self, name)
             if given is not None:

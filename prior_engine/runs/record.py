@@ -2,35 +2,11 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from prior_engine.errors import RequestError
 from prior_engine.runs.snapshot import Snapshot
 
 Emit = Callable[[Snapshot], None]
-Keep = str | Sequence[int]
-
-
-def keeper(keep: Keep, steps: int) -> Callable[[int], bool]:
-    """Which steps to keep: 'all', a list of steps, or 'from:k'."""
-    if keep == "all":
-        return lambda _: True
-    if isinstance(keep, str):
-        word, _, number = keep.partition(":")
-        if word != "from" or not number.isdigit():
-            raise RequestError(f"keep={keep!r} is not known; use 'all', 'from:k' or a list of steps")
-        first = int(number)
-        _check_steps([first], steps)
-        return lambda step: step >= first
-    _check_steps(keep, steps)
-    chosen = frozenset(keep)
-    return chosen.__contains__
-
-
-def _check_steps(wanted: Sequence[int], steps: int) -> None:
-    outside = [step for step in wanted if not 0 <= step < steps]
-    if outside:
-        raise RequestError(f"steps {outside} cannot be kept; this run has the steps 0..{steps - 1}")
 
 
 def stream(run: Callable[[Emit, Callable[[], bool]], object]) -> Iterator[Snapshot]:

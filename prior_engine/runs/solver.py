@@ -5,17 +5,14 @@ import inspect
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from prior_engine.errors import RequestError, UnsupportedError
 from prior_engine.models.families import refusal_of
-from prior_engine.models.spec import ModelInfo
+from prior_engine.models.info import ModelInfo
 from prior_engine.requests.schedule import TRAIN_TIMESTEPS, TWO_EVALUATIONS, Schedule
-
-if TYPE_CHECKING:
-    from prior_engine.runs.walk import Walk
 
 # These walk to the last sigma twice and never to zero: a grid that ends above zero would leave its noise in.
 _OWN_GRID_ONLY = frozenset({"DEISMultistepScheduler"})
@@ -116,21 +113,22 @@ def grid_of(schedule: Schedule, scheduler: Any) -> Grid | None:
         raise UnsupportedError(f"the solver {name!r} does not walk sigmas; use grid='diffusers' with it")
     if name in _OWN_GRID_ONLY:
         raise UnsupportedError(f"the solver {name!r} never walks to zero by a given grid; use grid='diffusers' with it")
-    return Grid(sigmas=schedule.sigmas_for(float(own)) or (), timesteps=schedule.timesteps)
+    # Timesteps that stand alone are shifted with the noise that they stand for, or the model would be told another noise.
+    as_given = bool(schedule.sigmas) or own == 1
+    return Grid(sigmas=schedule.sigmas_for(float(own)) or (), timesteps=schedule.timesteps if as_given else None)
 
 
-def expert_spans(plan: "Walk", schedule: Schedule, info: ModelInfo) -> dict[str, range]:
-    """Which experts the walk needs, and which steps of the full schedule each will make.
+def expert_spans(schedule: Schedule, info: ModelInfo, *, grid: Grid | None, begin: int, steps: int) -> dict[str, range]:
+    """Which experts a walk of `grid` from the solver's step `begin` needs, and which of all `steps` each will make.
 
     The high-noise expert is not among them when the walk starts past the boundary: it need never be loaded.
     """
-    begin = 0 if plan.origin is None or plan.restarts else plan.origin.at
     if info.boundary_ratio is None:
-        return {"transformer": range(begin, plan.steps)}
+        return {"transformer": range(begin, steps)}
     scheduler = build_scheduler(schedule, info)
     scheduler.set_timesteps(schedule.num_inference_steps)
-    if plan.grid is not None:
-        plan.grid.write_over(scheduler)
+    if grid is not None:
+        grid.write_over(scheduler)
     times = scheduler.timesteps.tolist()
     boundary = info.boundary_ratio * scheduler.config.num_train_timesteps
     high = sum(time >= boundary for time in times)

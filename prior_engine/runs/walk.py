@@ -1,30 +1,19 @@
 """One call of a pipeline through the window: from noise or from a snapshot, to the end, snapshot by snapshot."""
 
-import contextlib
-import logging
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from prior_engine.errors import (
-    EngineError,
-    NonFiniteLatentsError,
-    PinMismatchError,
-    RunCancelledError,
-    UnsupportedError,
-)
+from prior_engine.errors import EngineError, NonFiniteLatentsError, PinMismatchError, RunCancelledError
+from prior_engine.requests.options import RunOptions
 from prior_engine.runs import noise, solver_state
+from prior_engine.runs.levels import effective_shift, numbers, sigma_before
 from prior_engine.runs.snapshot import Snapshot
 from prior_engine.runs.solver import Grid
+from prior_engine.runs.start import starting_at
 from prior_engine.runs.window import Window
-
-log = logging.getLogger(__name__)
-
-Cancel = Callable[[], bool]
-OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,6 +31,12 @@ class Walk:
     pins: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[Mapping[str, Any], ...] = ()
     batch_size: int = 1
+    keep: frozenset[int] = frozenset()
+
+    @property
+    def begin(self) -> int:
+        """The solver's own index of the first step that is run."""
+        return 0 if self.origin is None or self.restarts else self.origin.at
 
     @property
     def first(self) -> int:
@@ -53,19 +48,17 @@ def walk(
     pipe: Any,
     plan: Walk,
     arguments: Mapping[str, Any],
+    options: RunOptions,
     *,
     device: torch.device,
-    keep: Callable[[int], bool],
     emit: Callable[[Snapshot], None],
-    cancel: Cancel | None = None,
-    on_step: OnStep | None = None,
 ) -> Snapshot:
     """Call the pipeline; give every kept snapshot to `emit` as it is made; return the final one."""
-    run = _Run(plan, device, keep, emit, cancel, on_step)
+    run = _Run(plan, options, device, emit)
     origin = plan.origin
     window = Window(
         plan.scheduler,
-        start=0 if origin is None or plan.restarts else origin.at,
+        start=plan.begin,
         grid=plan.grid,
         on_grid=run.on_grid,
         on_first_step=run.on_first_step,
@@ -75,7 +68,7 @@ def walk(
     many = list(plan.generators)
     latents = None if origin is None else _repeated(origin.latents, plan.batch_size).to(device)
     try:
-        with _starting_at(pipe, latents, noise_share=plan.origin.sigma if plan.origin and plan.adds_noise else 0.0):
+        with starting_at(pipe, latents, noise_share=origin.sigma if origin and plan.adds_noise else 0.0):
             (out,) = pipe(
                 **arguments,
                 latents=None if plan.adds_noise else latents,
@@ -92,56 +85,11 @@ def walk(
     return run.finish(out)
 
 
-@contextlib.contextmanager
-def _starting_at(pipe: Any, latents: torch.Tensor | None, *, noise_share: float) -> Iterator[None]:
-    """Let the loop begin with exactly `latents`, or so far on the straight line from them to the pipeline's own noise.
-
-    The pipelines lift given latents to fp32, or lower them to the embeddings' dtype, while between two steps they keep
-    the dtype of the model's output; some read the dtype (HunyuanVideo's timestep), so the lift alone changes bits.
-    """
-    if latents is None:
-        yield
-        return
-    plain = pipe.prepare_latents
-
-    def prepare_latents(*args: Any, **kwargs: Any) -> Any:
-        made = plain(*args, **kwargs)
-        first, *others = made if isinstance(made, tuple) else (made,)
-        start = _mixed(latents, first, noise_share) if noise_share else latents
-        return (start, *others) if isinstance(made, tuple) else start
-
-    pipe.prepare_latents = prepare_latents
-    try:
-        yield
-    finally:
-        del pipe.prepare_latents
-
-
-def _mixed(clean: torch.Tensor, noise: torch.Tensor, share: float) -> torch.Tensor:
-    if clean.shape != noise.shape:
-        raise UnsupportedError(
-            f"the pipeline's noise has the shape {tuple(noise.shape)} and what it returns {tuple(clean.shape)}; "
-            "a straight-line start needs both alike, start from a snapshot"
-        )
-    # On the host, so that every device starts from the same numbers.
-    mixed = torch.lerp(clean.to("cpu", torch.float32), noise.to("cpu", torch.float32), share)
-    return mixed.to(noise)
-
-
 class _Run:
     """What one walk knows while it goes."""
 
-    def __init__(
-        self,
-        plan: Walk,
-        device: torch.device,
-        keep: Callable[[int], bool],
-        emit: Callable[[Snapshot], None],
-        cancel: Cancel | None,
-        on_step: OnStep | None,
-    ) -> None:
-        self.plan, self.device, self.keep, self.emit = plan, device, keep, emit
-        self.cancel, self.on_step = cancel, on_step
+    def __init__(self, plan: Walk, options: RunOptions, device: torch.device, emit: Callable[[Snapshot], None]) -> None:
+        self.plan, self.options, self.device, self.emit = plan, options, device, emit
         self.cancelled = False
         self.last = plan.first - 1
         self._before: dict[str, Any] = {}
@@ -156,7 +104,7 @@ class _Run:
         if origin is None or self.plan.restarts:
             return
         for name, was in (("timesteps", origin.timesteps), ("sigmas", origin.sigmas)):
-            now = _numbers(getattr(scheduler, name, None))
+            now = numbers(getattr(scheduler, name, None))
             if now != was:
                 raise PinMismatchError({f"schedule.{name}": (list(was), list(now))})
         if self.plan.keeps_history:
@@ -178,7 +126,7 @@ class _Run:
         step = self.plan.first + index
         latents = tensors["latents"]
         snapshot_at = self._at(index)
-        sigma = _sigma(self.plan.scheduler, snapshot_at)
+        sigma = sigma_before(self.plan.scheduler, snapshot_at)
         if not bool(torch.isfinite(latents).all()):
             raise NonFiniteLatentsError(
                 f"NaN or Inf in the latents after step {step} of {self.plan.steps} (sigma {sigma:.4g} from here on); "
@@ -186,13 +134,13 @@ class _Run:
             )
         self.last = step
         if step < self.plan.steps - 1:
-            if self.keep(step):
+            if step in self.plan.keep:
                 self.emit(self._snapshot(step, snapshot_at, sigma, float(timestep), latents))
         else:
             self._final = (snapshot_at, sigma, float(timestep))
-        if self.on_step is not None:
-            self.on_step(step, self.plan.steps)
-        if step < self.plan.steps - 1 and self.cancel is not None and self.cancel():
+        if self.options.on_step is not None:
+            self.options.on_step(step, self.plan.steps)
+        if step < self.plan.steps - 1 and self.options.cancel is not None and self.options.cancel():
             self.cancelled = pipe._interrupt = True  # noqa: SLF001 - the pipelines' own way to be stopped
         return {}
 
@@ -202,7 +150,7 @@ class _Run:
             raise EngineError("the pipeline returned before its last step; nothing was made")
         at, sigma, timestep = self._final
         final = self._snapshot(self.plan.steps - 1, at, sigma, timestep, out)
-        if self.keep(final.step):
+        if final.step in self.plan.keep:
             self.emit(final)
         return final
 
@@ -210,8 +158,7 @@ class _Run:
         counted = getattr(self.plan.scheduler, "step_index", None)
         if counted is not None:
             return int(counted)
-        begun = 0 if self.plan.origin is None or self.plan.restarts else self.plan.origin.at
-        return begun + index + 1
+        return self.plan.begin + index + 1
 
     def _snapshot(self, step: int, at: int, sigma: float, timestep: float, latents: torch.Tensor) -> Snapshot:
         scheduler = self.plan.scheduler
@@ -227,47 +174,13 @@ class _Run:
             state=tree,
             state_tensors={name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()},
             generators=noise.states_of(self.plan.generators),
-            sigmas=_numbers(getattr(scheduler, "sigmas", None)),
-            timesteps=_numbers(scheduler.timesteps),
+            sigmas=numbers(getattr(scheduler, "sigmas", None)),
+            timesteps=numbers(scheduler.timesteps),
             pins=self.plan.pins,
             told=self.plan.told,
             batch_size=self.plan.batch_size,
         )
 
 
-def _numbers(values: torch.Tensor | None) -> tuple[float, ...]:
-    return () if values is None else tuple(values.to("cpu").to(torch.float64).tolist())
-
-
-def _sigma(scheduler: Any, at: int) -> float:
-    """The noise level that is left before the solver's step `at`."""
-    sigmas = getattr(scheduler, "sigmas", None)
-    if sigmas is not None:
-        return float(sigmas[at])
-    if at >= len(scheduler.timesteps):
-        return 0.0
-    kept = scheduler.alphas_cumprod[int(scheduler.timesteps[at])]
-    return float((1 - kept) ** 0.5)
-
-
 def _repeated(tensor: torch.Tensor, batch_size: int) -> torch.Tensor:
     return tensor if tensor.shape[0] == batch_size else tensor.repeat(batch_size, *[1] * (tensor.ndim - 1))
-
-
-def effective_shift(scheduler: Any, mu: float | None) -> float | None:
-    """The shift that the solver's grid follows; the size-dependent one of `mu` is the same law with shift exp(mu)."""
-    config = scheduler.config
-    if config.get("use_dynamic_shifting") and mu is not None:
-        return math.exp(mu) if config.get("time_shift_type", "exponential") == "exponential" else float(mu)
-    found = config.get("shift") if type(scheduler).__name__.startswith("FlowMatch") else config.get("flow_shift")
-    return None if found is None or not hasattr(scheduler, "sigmas") else float(found)
-
-
-def prepare(pipe: Any, scheduler: Any, arguments: Mapping[str, Any]) -> Any:
-    """Call the pipeline without a single step: it encodes what it needs before, and does what it does after."""
-    kept_scheduler, pipe.scheduler = pipe.scheduler, Window(scheduler, stop=0)
-    try:
-        (out,) = pipe(**arguments)
-    finally:
-        pipe.scheduler = kept_scheduler
-    return out

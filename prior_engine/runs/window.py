@@ -5,7 +5,7 @@ The wrapped scheduler keeps the whole schedule: multistep solvers count what is 
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -101,3 +101,13 @@ class Window:
             many = list(self._generators)
             kwargs["generator"] = many if len(many) > 1 else many[0]
         return self._scheduler.step(*args, **kwargs)
+
+
+def prepare(pipe: Any, scheduler: Any, arguments: Mapping[str, Any]) -> Any:
+    """Call the pipeline without a single step: it encodes what it needs before, and does what it does after."""
+    kept_scheduler, pipe.scheduler = pipe.scheduler, Window(scheduler, stop=0)
+    try:
+        (out,) = pipe(**arguments)
+    finally:
+        pipe.scheduler = kept_scheduler
+    return out

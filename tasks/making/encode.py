@@ -18,7 +18,7 @@ Embeddings = Mapping[tuple[str, str, int | None], "Embedding"]
 
 def embeddings_for(conditionings: Sequence[Conditioning], lease: Lease, runtime: Runtime) -> Embeddings:
     """Embeddings by `Conditioning.texts`, from the store where it has them."""
-    from prior_engine.loaded.embeddings import Embedding
+    from prior_engine.requests.embeddings import Embedding
     from prior_store import recipe_key
 
     distinct = {one.texts: one for one in conditionings}

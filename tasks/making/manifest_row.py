@@ -44,7 +44,7 @@ def manifest_row(
         "width": identity.width,
         "height": identity.height,
         "frames": identity.frames,
-        "fps": settings.video.fps or settings.model.fps,
+        "fps": settings.fps,
         "dtype": source.recipe["model"]["dtype"],
         "status": result.status,
         "error": result.error,

@@ -99,7 +99,7 @@ def _walked(
     work: PriorWork, context: BatchContext, runtime: Runtime, claim: Claim, lease: Lease, embeddings: Any
 ) -> tuple[Snapshot, int, float]:
     """Record, saving step n while step n+1 runs; goes on from what a broken attempt left whole."""
-    from prior_engine import count_steps
+    from prior_engine import Keep, RunOptions, count_steps
 
     label = f"prior {work.name}"
     after = _continuation(claim, runtime)
@@ -111,29 +111,19 @@ def _walked(
     last: Snapshot | None = None
     steps_run = 0
     total = count_steps(work.schedule, lease.engine.info)
-    keep = context.settings.prior.keep
-    kept = set(range(total)) if keep == "all" else _kept(keep, total)
     # The last snapshot holds the latents that are decoded, and rows of this batch start from others.
-    for snapshot in lease.engine.record(
-        work.identity,
-        work.conditioning,
-        work.schedule,
-        keep=sorted(kept | {total - 1, *work.needed_steps}),
-        after=after,
+    kept = Keep(context.settings.prior.keep).steps(total) | {total - 1, *work.needed_steps}
+    options = RunOptions(
+        keep=Keep(sorted(kept)),
         cancel=runtime.stop.is_set,
         on_step=lambda step, steps: runtime.progress.step(work.key, label, step + 1, steps),
         embeddings=embeddings,
-    ):
+    )
+    for snapshot in lease.engine.record(work.identity, work.conditioning, work.schedule, after=after, options=options):
         claim.put_tensors(step_file(snapshot.step), snapshot.tensors(), snapshot.metadata())
         last, steps_run = snapshot, total - 1 - (after.step if after else -1)
     assert last is not None
     return last, steps_run, time.perf_counter() - started
-
-
-def _kept(keep: str | tuple[int, ...], total: int) -> set[int]:
-    if isinstance(keep, str):
-        return set(range(int(keep.partition(":")[2]), total))
-    return set(keep)
 
 
 def _continuation(claim: Claim, runtime: Runtime) -> Snapshot | None:

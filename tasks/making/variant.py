@@ -156,24 +156,26 @@ class _Chunk:
         return lambda: self._published(work, claim, lease, made, seconds)
 
     def _walked(self, work: VariantWork, start: int, *, lease: Lease, embeddings: Any) -> VariantResult:
-        runtime = self.runtime
+        from prior_engine import Keep, ResumeOptions, RunOptions
+
+        runtime, prior = self.runtime, self.prior
         snapshot, pins = self._parent(work, start)
-        result: VariantResult = lease.engine.resume(
-            snapshot,
-            self.prior.identity,
-            work.conditioning,
-            self.prior.schedule,
+        how = ResumeOptions(
             pins=pins,
-            tail=work.walk,
+            tail=work.way.tail,
             history=self.context.settings.history,
             line=start if work.way.start == "line" else None,
+        )
+        options = RunOptions(
+            keep=Keep(work.kept_steps),
             cache=cache_of(self.context.settings),
-            keep=work.kept_steps,
             cancel=runtime.stop.is_set,
             on_step=lambda step, steps: runtime.progress.step(work.row_id, work.label, step + 1, steps),
             embeddings=embeddings,
         )
-        return result
+        return lease.engine.resume(
+            snapshot, prior.identity, work.conditioning, prior.schedule, how=how, options=options
+        )
 
     def _guarded(self, work: VariantWork, walk: Callable[[VariantWork, int], VariantResult]) -> _Made:
         """Walk; where the guard is on, look at what came out, and once more from earlier where that was asked for."""

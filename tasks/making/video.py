@@ -38,7 +38,7 @@ def write_files(
         write_video(
             frames,
             files["video.mp4"],
-            fps=settings.video.fps or settings.model.fps,
+            fps=settings.fps,
             quality=settings.video.quality,
             pix_fmt=settings.video.pix_fmt,
             preview=files["preview.png"],

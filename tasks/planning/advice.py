@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prior_engine.requests.steps import Tail
 from prior_store import recipe_key
 from prior_store.errors import KeyNotFoundError
 from tasks.planning.ways import Start
@@ -23,7 +24,7 @@ class Advice:
     """What to use, or why nothing is recommended."""
 
     start_step: int | None
-    tail: str | int | None
+    tail: Tail | None
     steps: int | None
     certainty: float
     start_steps: tuple[int, int] | None

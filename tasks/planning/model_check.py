@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from prior_engine.models.spec import inspect_model
+from prior_engine.models.info import inspect_model
 from tasks.planning.recipes import model_spec
 from tasks.settings import Settings
 

@@ -11,18 +11,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from prior_engine.errors import EngineError
-from prior_engine.loaded.caches import Cache, check_cache
-from prior_engine.models.spec import ModelInfo, inspect_model
+from prior_engine.models.info import ModelInfo, inspect_model
+from prior_engine.requests.cache import Cache, check_cache
+from prior_engine.requests.conditioning import Conditioning, Lora
+from prior_engine.requests.identity import Identity
+from prior_engine.requests.pictures import Picture
 from prior_engine.requests.prompt_length import PromptLength
-from prior_engine.requests.request import Conditioning, Identity, Lora, Picture
 from prior_engine.requests.schedule import check_told, count_steps, line_refusal
 from prior_store import recipe_key
 from tasks.errors import PlanError
 from tasks.making.devices import spec_for
 from tasks.planning.advice import Advice, guidance_of, measured_start, study_name
-from tasks.planning.recipes import cache_of, prior_recipe, schedule_of, variant_recipe
+from tasks.planning.recipes import cache_of, prior_recipe, variant_recipe
 from tasks.planning.ways import Way, default_way, way_of
-from tasks.planning.work import PriorWork, VariantWork, walk_of
+from tasks.planning.work import PriorWork, VariantWork
 from tasks.settings import Settings
 from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
 from tasks.sheets.rows import Row, Sheet
@@ -88,7 +90,7 @@ class _Planner:
     prior_keys: dict[Identity, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.schedule = schedule_of(self.settings)
+        self.schedule = self.settings.schedule.for_engine
         self.schedule_recipe = self.schedule.describe()
         self.model_recipe = self.info.describe()
         # Not num_inference_steps: a Heun walk evaluates twice a step, a trimmed one runs fewer.
@@ -210,7 +212,7 @@ class _Planner:
             return
         kept = keeps.get(row.id, ())
         try:
-            check_cache(self.cache, self.info.family, conditioning.guidance, tail=walk_of(way.tail), keeps=bool(kept))
+            check_cache(self.cache, self.info.family, conditioning.guidance, tail=way.tail, keeps=bool(kept))
         except EngineError as error:
             self.problems.append(f"{row.place}, setting accel.cache: {error}")
             return
@@ -222,7 +224,7 @@ class _Planner:
             way=way,
             keeps=kept,
             cache=self.cache,
-            fps=self.settings.video.fps or self.settings.model.fps,
+            fps=self.settings.fps,
         )
         self.variants[row.id] = VariantWork(
             key=recipe_key(recipe),
@@ -264,7 +266,7 @@ class _Planner:
     def _steps_of(self, way: Way) -> int:
         if way.tail == "exact":
             return self.total - 1 - way.start_step
-        respaced = replace(self.schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=int(way.tail))
+        respaced = replace(self.schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=way.tail)
         return count_steps(respaced, self.info)
 
     def _conditioning(self, row: Row) -> Conditioning | None:
@@ -317,7 +319,8 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
 
 def _measured(settings: Settings, info: ModelInfo, store: Store) -> Advice | None:
     """What `headstart inflection` found and kept in this store."""
-    return measured_start(store, study_name(info.describe(), schedule_of(settings).describe(), guidance_of(settings)))
+    schedule = settings.schedule.for_engine.describe()
+    return measured_start(store, study_name(info.describe(), schedule, guidance_of(settings)))
 
 
 def _parents_first(rows: Sequence[Row]) -> list[Row]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prior_engine.loaded.caches import Cache
 from prior_engine.models.spec import ModelSpec
-from prior_engine.requests.request import Conditioning, Identity
-from prior_engine.requests.schedule import Schedule
+from prior_engine.requests.cache import Cache
+from prior_engine.requests.conditioning import Conditioning
+from prior_engine.requests.identity import Identity
 from tasks.planning.ways import Way
 from tasks.settings import Settings
 
@@ -35,21 +35,6 @@ def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSp
         offload=accel.offload,
         quantization=accel.quantization,
         vae_tiling=accel.vae_tiling,
-    )
-
-
-def schedule_of(settings: Settings) -> Schedule:
-    """The engine's view of the schedule settings."""
-    chosen = settings.schedule
-    return Schedule(
-        scheduler=chosen.scheduler,
-        config=chosen.config,
-        grid=chosen.grid,
-        num_inference_steps=chosen.num_inference_steps,
-        denoising_strength=chosen.denoising_strength,
-        sigma_shift=chosen.sigma_shift,
-        sigmas=chosen.sigmas,
-        timesteps=chosen.timesteps,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from prior_engine.requests.steps import Tail
+
 if TYPE_CHECKING:
     from tasks.planning.advice import Advice
     from tasks.settings import Settings
@@ -18,7 +20,7 @@ class Way:
     """A start step, what stands there, and a tail."""
 
     start_step: int
-    tail: str | int
+    tail: Tail
     start: Start = "snapshot"
 
 
@@ -46,7 +48,7 @@ def default_way(settings: Settings, total: int, measured: Advice | None) -> tupl
 
 def way_of(row: Row, settings: Settings, default: Way) -> Way:
     """The way of a row: what it names itself, else the settings, else the default."""
-    tail = default.tail if row.tail in {None, "auto"} else (row.tail or default.tail)
+    tail = default.tail if row.tail is None or row.tail == "auto" else row.tail
     if row.start_step in {None, "auto"}:
         return Way(start_step=default.start_step, tail=tail, start=default.start)
     # A measured tail and start belong to the measured step; a step of the row's own is taken as it stands.

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prior_engine.requests.request import Conditioning, Identity
-from prior_engine.requests.schedule import Schedule, Tail
+from prior_engine.requests.conditioning import Conditioning
+from prior_engine.requests.identity import Identity
+from prior_engine.requests.schedule import Schedule
 from tasks.planning.ways import Way
 from tasks.settings import Settings
 
@@ -55,11 +56,6 @@ class VariantWork:
         return self.way.start_step
 
     @property
-    def walk(self) -> Tail:
-        """The tail as the engine takes it."""
-        return walk_of(self.way.tail)
-
-    @property
     def label(self) -> str:
         """How people call this row: `fox/turns-left k6`."""
         short = self.row_id.removeprefix(f"{self.name}-")
@@ -67,11 +63,6 @@ class VariantWork:
         return f"{self.name}/{short} k{self.start_step}{way}" + (
             "" if self.way.tail == "exact" else f" in {self.steps}"
         )
-
-
-def walk_of(tail: str | int) -> Tail:
-    """A tail as the engine takes it."""
-    return "exact" if isinstance(tail, str) else tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,9 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from prior_engine.requests.steps import Tail, parse_tail
 
 _NAME = re.compile(r"[^\s/\\\x00-\x1f\x7f](?:[^/\\\x00-\x1f\x7f]{0,98}[^\s/\\\x00-\x1f\x7f])?")
 MAX_TEXT = 20_000
@@ -60,13 +62,8 @@ def _number(value: Any) -> float:
     return number
 
 
-def _tail(value: Any) -> str | int:
-    if isinstance(value, str) and value.strip().lower() in {"exact", "auto"}:
-        return value.strip().lower()
-    try:
-        return _whole(1, 1000)(value)
-    except ValueError:
-        raise ValueError(f"is {value!r}; 'exact' or a number of steps from 1 is needed") from None
+def _tail(value: Any) -> Tail | Literal["auto"]:
+    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else parse_tail(value)
 
 
 def _start_step(value: Any) -> str | int:

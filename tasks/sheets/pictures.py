@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from prior_engine.errors import RequestError
-from prior_engine.requests.request import Picture
+from prior_engine.requests.pictures import Picture
 from tasks.settings import SheetSettings
 
 MAX_BYTES = 64 * 2**20

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Literal
+
+from prior_engine.requests.steps import Tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class Row:
     seed: int | None = None
     start_step: int | str | None = None
     start: str | None = None
-    tail: int | str | None = None
+    tail: Tail | Literal["auto"] | None = None
     guidance: float | None = None
     width: int | None = None
     height: int | None = None

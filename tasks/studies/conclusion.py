@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from prior_engine.requests.steps import Tail
 from tasks.planning.advice import Advice
 from tasks.planning.ways import Start
 from tasks.studies.likeness import FOLLOWS
@@ -42,7 +43,7 @@ class Line:
     name: str
     steps: int
     start_step: int | None
-    tail: str | int
+    tail: Tail
     start: Start
     sigma: float | None
     follows: float

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from prior_engine.requests.options import ResumeOptions, RunOptions
 from prior_engine.requests.schedule import Schedule, line_refusal
+from prior_engine.requests.steps import Tail
 from prior_store import recipe_key
 from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
@@ -33,7 +35,7 @@ class Setting:
 
     steps: int
     start_step: int | None = None
-    tail: str | int = "exact"
+    tail: Tail = "exact"
     start: Start = "snapshot"
 
     @property
@@ -80,7 +82,7 @@ class PairWork:
 def settings_to_try(
     total: int,
     start_steps: Sequence[int] | None,
-    tails: Sequence[str | int],
+    tails: Sequence[Tail],
     starts: Sequence[Start] = ("snapshot",),
 ) -> tuple[Setting, ...]:
     """All start steps with all tails that save steps, then their controls from scratch.
@@ -91,10 +93,10 @@ def settings_to_try(
     for step in start_steps if start_steps is not None else range(total - 1):
         left = total - 1 - step
         found += [
-            Setting(start_step=step, tail=tail, start=start, steps=left if tail == "exact" else int(tail))
+            Setting(start_step=step, tail=tail, start=start, steps=left if tail == "exact" else tail)
             for start in starts
             for tail in tails
-            if (tail == "exact" and start == "snapshot") or (tail != "exact" and int(tail) < left)
+            if (tail == "exact" and start == "snapshot") or (tail != "exact" and tail < left)
         ]
     return (*found, *(Setting(steps=steps) for steps in sorted({setting.steps for setting in found})))
 
@@ -128,7 +130,7 @@ class _Study:
         snapshots = {
             snapshot.step: snapshot
             for snapshot in self.lease.engine.record(
-                work.prior.identity, work.prior.conditioning, schedule, **self._more("prior")
+                work.prior.identity, work.prior.conditioning, schedule, options=self._options("prior")
             )
         }
         full_s = time.perf_counter() - began
@@ -182,9 +184,8 @@ class _Study:
                     prior.identity,
                     self.work.variant.conditioning,
                     prior.schedule,
-                    tail="exact" if setting.tail == "exact" else setting.steps,
-                    line=setting.start_step if setting.start == "line" else None,
-                    **self._more(setting.name),
+                    how=ResumeOptions(tail=setting.tail, line=setting.start_step if setting.start == "line" else None),
+                    options=self._options(setting.name),
                 ),
             )
 
@@ -204,24 +205,24 @@ class _Study:
                 work.prior.identity,
                 replace(told, guidance=1.0, guidance_2=None),
                 schedule,
-                tail=1,
-                line=asked_at,
-                embeddings=self.embeddings,
+                how=ResumeOptions(tail=1, line=asked_at),
+                options=RunOptions(embeddings=self.embeddings),
             )
             errors.append(float(np.square(_array(guess.latents) - _array(made)).mean()))
         return errors[0] - errors[1]
 
     def _from_scratch(self, schedule: Schedule, name: str) -> VariantResult:
         return self.lease.engine.scratch(
-            self.work.prior.identity, self.work.variant.conditioning, schedule, **self._more(name)
+            self.work.prior.identity, self.work.variant.conditioning, schedule, options=self._options(name)
         )
 
-    def _more(self, name: str) -> dict[str, Any]:
+    def _options(self, name: str) -> RunOptions:
         label = f"{self.work.label}, {name}"
-        on_step: Callable[[int, int], None] = lambda step, steps: self.runtime.progress.step(  # noqa: E731
-            self.work.key, label, step + 1, steps
+        return RunOptions(
+            cancel=self.runtime.stop.is_set,
+            on_step=lambda step, steps: self.runtime.progress.step(self.work.key, label, step + 1, steps),
+            embeddings=self.embeddings,
         )
-        return {"cancel": self.runtime.stop.is_set, "on_step": on_step, "embeddings": self.embeddings}
 
     def _frames(self, latents: Snapshot) -> likeness.Video:
         with self.runtime.decoding:

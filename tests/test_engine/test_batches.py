@@ -4,7 +4,7 @@ import pytest
 import torch
 from engine_cases import OWN, identity, told
 
-from prior_engine import Schedule
+from prior_engine import Keep, RunOptions, Schedule
 from prior_engine.errors import RequestError
 
 PROMPTS = ("a red cube", "a blue ball", "a green cone", "a white ring")
@@ -65,7 +65,7 @@ def test_a_picture_conditions_every_sample_of_a_batch(engine):
 
 
 def test_a_sample_of_a_batch_can_be_resumed_like_a_prior(engine, run):
-    made = run("unipc", PROMPTS[:2], batch_size=2, keep="all")[1]
+    made = run("unipc", PROMPTS[:2], batch_size=2, options=RunOptions(keep=Keep("all")))[1]
     again = engine("wan-t2v").resume(made.kept[0], identity("wan-t2v"), told("wan-t2v", PROMPTS[1]), SCHEDULES["unipc"])
     torch.testing.assert_close(again.latents.latents, made.latents.latents, atol=2e-5, rtol=0)
 

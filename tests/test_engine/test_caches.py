@@ -4,7 +4,7 @@ import pytest
 import torch
 from engine_cases import KINDS, OWN, identity, own_schedule, told
 
-from prior_engine import Cache, Engine, ModelSpec, Schedule
+from prior_engine import Cache, Engine, Keep, ModelSpec, ResumeOptions, RunOptions, Schedule
 from prior_engine.errors import RequestError, UnsupportedError
 
 SCHEDULE = Schedule(num_inference_steps=10)
@@ -56,7 +56,7 @@ def test_a_cache_saves_work_repeats_itself_and_leaves_nothing_behind(name, case)
     kind, engine, asked, prior = case
 
     def resume(cache):
-        return engine.resume(prior[3], *asked, cache=cache).latents.latents
+        return engine.resume(prior[3], *asked, options=RunOptions(cache=cache)).latents.latents
 
     exact, all_calls = attention_calls(engine, kind, lambda: resume(None))
     cached, some_calls = attention_calls(engine, kind, lambda: resume(CACHES[name]))
@@ -70,7 +70,7 @@ def test_a_cache_saves_work_repeats_itself_and_leaves_nothing_behind(name, case)
 @pytest.mark.parametrize("name", CACHES)
 def test_a_run_that_broke_leaves_no_stale_cache(name, case):
     _, engine, asked, prior = case
-    expected = engine.resume(prior[3], *asked, cache=CACHES[name]).latents.latents
+    expected = engine.resume(prior[3], *asked, options=RunOptions(cache=CACHES[name])).latents.latents
     broken = []
 
     def break_off(step, steps):
@@ -78,10 +78,12 @@ def test_a_run_that_broke_leaves_no_stale_cache(name, case):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.resume(prior[3], *asked, cache=CACHES[name], on_step=break_off)
+        engine.resume(prior[3], *asked, options=RunOptions(cache=CACHES[name], on_step=break_off))
     assert broken == [4]
     assert not engine._components.pipe.transformer.is_cache_enabled
-    assert torch.equal(engine.resume(prior[3], *asked, cache=CACHES[name]).latents.latents, expected)
+    assert torch.equal(
+        engine.resume(prior[3], *asked, options=RunOptions(cache=CACHES[name])).latents.latents, expected
+    )
 
 
 def test_magnitude_ratios_are_those_of_the_steps_that_are_left(case, monkeypatch):
@@ -98,7 +100,7 @@ def test_magnitude_ratios_are_those_of_the_steps_that_are_left(case, monkeypatch
     monkeypatch.setattr(diffusers, "MagCacheConfig", Watched)
     ratios = [1 - index / 100 for index in range(10)]
     cache = Cache(kind="mag", options={"mag_ratios": ratios})
-    engine.resume(prior[6], *asked, cache=cache)
+    engine.resume(prior[6], *asked, options=RunOptions(cache=cache))
     assert seen == [(ratios[7:], 3, 0.0)]
 
 
@@ -119,7 +121,7 @@ def test_each_expert_gets_the_ratios_of_its_own_steps(tiny, monkeypatch):
     prior = list(engine.record(*asked))
     high = sum(one.timestep >= 875 for one in prior)
     ratios = [1 - index / 100 for index in range(10)]
-    engine.resume(prior[1], *asked, cache=Cache(kind="mag", options={"mag_ratios": ratios}))
+    engine.resume(prior[1], *asked, options=RunOptions(cache=Cache(kind="mag", options={"mag_ratios": ratios})))
     assert seen == [ratios[2:high], ratios[high:]]
 
 
@@ -146,7 +148,7 @@ def test_a_cache_that_would_do_nothing_or_harm_is_refused(kind, cache, message, 
     one, asked = engine(kind), (identity(kind), told(kind), schedule)
     prior = list(one.record(*asked))
     with pytest.raises((UnsupportedError, RequestError), match=message):
-        one.resume(prior[3], *asked, cache=cache)
+        one.resume(prior[3], *asked, options=RunOptions(cache=cache))
     assert torch.equal(one.resume(prior[3], *asked).latents.latents, prior[-1].latents)
 
 
@@ -158,14 +160,14 @@ def test_mistakes_in_a_cache_are_named(engine):
     with pytest.raises(RequestError, match="needs 'mag_ratios'"):
         Cache(kind="mag")
     one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), SCHEDULE)
-    prior = list(one.record(*asked, keep=[3]))
+    prior = list(one.record(*asked, options=RunOptions(keep=Keep([3]))))
     with pytest.raises(RequestError, match=r"cannot be used on WanTransformer3DModel: .*tolerance"):
-        one.resume(prior[0], *asked, cache=Cache(kind="first_block", options={"tolerance": 1}))
+        one.resume(prior[0], *asked, options=RunOptions(cache=Cache(kind="first_block", options={"tolerance": 1})))
     short = Cache(kind="mag", options={"mag_ratios": [1.0] * 4})
     with pytest.raises(
         RequestError, match="4 mag_ratios were given for a schedule of 10 steps; give one for each step"
     ):
-        one.resume(prior[0], *asked, cache=short)
+        one.resume(prior[0], *asked, options=RunOptions(cache=short))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("wan")])
@@ -177,7 +179,10 @@ def test_other_families_take_caches_too(kind, name, engine):
     guidance = 1.0 if (kind, name) == ("qwen-image", "pab") else 3.0
     one, asked = engine(kind), (identity(kind), told(kind, guidance=guidance), own_schedule(kind))
     prior = list(one.record(*asked))
-    cached = [one.resume(prior[0], *asked, cache=Cache(kind=name, options=options)).latents.latents for _ in range(2)]
+    cached = [
+        one.resume(prior[0], *asked, options=RunOptions(cache=Cache(kind=name, options=options))).latents.latents
+        for _ in range(2)
+    ]
     assert torch.equal(cached[0], cached[1])
     assert not torch.equal(cached[0], prior[-1].latents)
     assert torch.equal(one.resume(prior[0], *asked).latents.latents, prior[-1].latents)
@@ -185,8 +190,10 @@ def test_other_families_take_caches_too(kind, name, engine):
 
 def test_a_cached_run_keeps_no_snapshots(engine):
     one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), SCHEDULE)
-    prior = list(one.record(*asked, keep=[3]))
+    prior = list(one.record(*asked, options=RunOptions(keep=Keep([3]))))
     with pytest.raises(RequestError, match="a run with a cache cannot keep snapshots"):
-        one.resume(prior[0], *asked, cache=CACHES["first_block"], keep="all")
+        one.resume(prior[0], *asked, options=RunOptions(cache=CACHES["first_block"], keep=Keep("all")))
+    with pytest.raises(RequestError, match="a run with a cache cannot keep snapshots"):
+        one.record(*asked, options=RunOptions(cache=CACHES["first_block"]))
     with pytest.raises(RequestError, match="ratios of the cache 'mag' belong to the prior's own steps"):
-        one.resume(prior[0], *asked, cache=CACHES["mag"], tail=2)
+        one.resume(prior[0], *asked, how=ResumeOptions(tail=2), options=RunOptions(cache=CACHES["mag"]))

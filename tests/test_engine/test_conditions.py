@@ -6,7 +6,7 @@ import pytest
 import torch
 from engine_cases import KINDS, OWN, identity, own_schedule, picture, told
 
-from prior_engine import Conditioning, Conditions, Embedding, Engine, ModelSpec, Picture, Schedule
+from prior_engine import Conditioning, Conditions, Embedding, Engine, ModelSpec, Picture, RunOptions, Schedule
 
 ENCODERS = ("text_encoder", "image_encoder", "vae_encoder")
 
@@ -26,7 +26,11 @@ def test_a_variant_needs_no_encoder_in_memory(kind, tiny):
     embeddings = {texts: Embedding.from_parts(one.tensors(), one.metadata()) for texts, one in embeddings.items()}
     conditions = Conditions.from_parts(conditions.tensors(), conditions.metadata())
     variant = bare.resume(
-        prior[1], identity(kind), told(kind, "a blue ball"), schedule, embeddings=embeddings, conditions=conditions
+        prior[1],
+        identity(kind),
+        told(kind, "a blue ball"),
+        schedule,
+        options=RunOptions(embeddings=embeddings, conditions=conditions),
     )
     assert torch.equal(variant.latents.latents, expected.latents.latents)
     assert not any(bare.has(name) for name in ENCODERS)
@@ -38,7 +42,7 @@ def test_conditions_computed_beforehand_are_those_that_a_run_uses(kind, tiny):
     conditions = engine.conditions(identity(kind))
     assert conditions.entries
     engine._components.memo.misses = 0
-    engine.scratch(identity(kind), told(kind), OWN, conditions=conditions)
+    engine.scratch(identity(kind), told(kind), OWN, options=RunOptions(conditions=conditions))
     assert engine._components.memo.misses == 0
 
 
@@ -138,7 +142,7 @@ def test_wan_prompts_are_keyed_as_the_encoder_sees_them(engine):
 def test_the_cleaned_prompt_is_the_pipelines_own():
     from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
-    from prior_engine.requests.request import clean_prompt
+    from prior_engine.requests.conditioning import clean_prompt
 
     for text in (
         "a \u201cb\u201d\n c",
@@ -199,4 +203,4 @@ def test_embeddings_of_different_lengths_do_not_share_a_batch(engine):
         asked[1].texts: one.encode([told("wan-t2v", "b", max_sequence_length=16)]).popitem()[1]
     }
     with pytest.raises(RequestError, match="the embeddings of a batch have different lengths"):
-        one.resume_batch(prior[0], identity("wan-t2v"), asked, schedule, embeddings=mixed)
+        one.resume_batch(prior[0], identity("wan-t2v"), asked, schedule, options=RunOptions(embeddings=mixed))

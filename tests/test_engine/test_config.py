@@ -64,8 +64,14 @@ def test_a_source_that_is_no_model_is_refused(tmp_path):
 
 def test_a_hub_id_that_is_not_here_is_told_when_offline(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelSourceError, match=r"'owner/absent'.*not in the local hub cache and offline is set"):
+    told = (
+        r"^the model 'owner/absent'{} cannot be opened: it is not in the local hub cache and offline is set; "
+        r"download it first, or set model\.offline=false$"
+    )
+    with pytest.raises(ModelSourceError, match=told.format("")):
         inspect_model(ModelSpec(source="owner/absent", device="cpu"))
+    with pytest.raises(ModelSourceError, match=told.format(r" \(revision 'v2'\)")):
+        inspect_model(ModelSpec(source="owner/absent", revision="v2", device="cpu"))
 
 
 def test_a_hub_model_is_known_by_its_id_and_commit(tiny, tmp_path, monkeypatch):

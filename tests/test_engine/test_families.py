@@ -5,7 +5,7 @@ import pytest
 import torch
 from engine_cases import KINDS, identity, own_schedule, plain_arguments, told
 
-from prior_engine import Snapshot
+from prior_engine import ResumeOptions, RunOptions, Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,12 @@ def test_a_re_spaced_tail_runs_in_as_many_steps_as_asked(kind, tail, priors, eng
     prior = priors(kind)
     seen = []
     variant = engine(kind, "float32").resume(
-        prior[1], identity(kind), told(kind), own_schedule(kind), tail=tail, on_step=lambda step, _: seen.append(step)
+        prior[1],
+        identity(kind),
+        told(kind),
+        own_schedule(kind),
+        how=ResumeOptions(tail=tail),
+        options=RunOptions(on_step=lambda step, _: seen.append(step)),
     )
     assert (variant.tail, variant.steps_run, seen) == ("re-spaced", tail, list(range(tail)))
     assert variant.latents.latents.shape == prior[-1].latents.shape

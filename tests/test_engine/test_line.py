@@ -6,7 +6,7 @@ import pytest
 import torch
 from engine_cases import identity, own_schedule, told
 
-from prior_engine import Schedule
+from prior_engine import ResumeOptions, Schedule
 from prior_engine.errors import RequestError, StartStepError, UnsupportedError
 
 WAN = Schedule(num_inference_steps=6)
@@ -32,19 +32,23 @@ def test_it_is_the_walk_from_the_mixed_latents_bit_for_bit(kind, tail, engine):
         generators=prior[-1].generators,
     )
     asked = identity(kind), told(kind, OTHER), WAN
-    expected = one.resume(by_hand, *asked, tail=tail, history="fresh")
-    made = one.resume(prior[-1], *asked, tail=tail, line=2)
+    expected = one.resume(by_hand, *asked, how=ResumeOptions(tail=tail, history="fresh"))
+    made = one.resume(prior[-1], *asked, how=ResumeOptions(tail=tail, line=2))
     assert torch.equal(made.latents.latents, expected.latents.latents)
-    assert not torch.equal(made.latents.latents, one.resume(prior[2], *asked, tail=tail).latents.latents)
+    assert not torch.equal(
+        made.latents.latents, one.resume(prior[2], *asked, how=ResumeOptions(tail=tail)).latents.latents
+    )
     assert (made.sigma, made.steps_run) == (prior[2].sigma, 3 if tail == "exact" else 2)
 
 
 def test_every_sample_of_a_batch_starts_from_the_same_noise(engine):
     one = engine("wan-t2v")
     last = recorded(one, "wan-t2v")[-1]
-    made = one.resume_batch(last, identity("wan-t2v"), [told("wan-t2v", OTHER)] * 2, WAN, line=3, tail=2)
+    made = one.resume_batch(
+        last, identity("wan-t2v"), [told("wan-t2v", OTHER)] * 2, WAN, how=ResumeOptions(line=3, tail=2)
+    )
     assert torch.equal(made[0].latents.latents, made[1].latents.latents)
-    alone = one.resume(last, identity("wan-t2v"), told("wan-t2v", OTHER), WAN, line=3, tail=2)
+    alone = one.resume(last, identity("wan-t2v"), told("wan-t2v", OTHER), WAN, how=ResumeOptions(line=3, tail=2))
     torch.testing.assert_close(made[0].latents.latents, alone.latents.latents, atol=2e-5, rtol=0)
 
 
@@ -53,7 +57,7 @@ def test_other_families_start_on_it_too(kind, engine):
     one = engine(kind)
     schedule = own_schedule(kind)
     last = recorded(one, kind, schedule)[-1]
-    made = one.resume(last, identity(kind), told(kind, OTHER), schedule, line=3)
+    made = one.resume(last, identity(kind), told(kind, OTHER), schedule, how=ResumeOptions(line=3))
     assert made.latents.latents.shape == last.latents.shape
     assert torch.isfinite(made.latents.latents).all()
     assert not torch.equal(made.latents.latents, last.latents)
@@ -64,13 +68,13 @@ def test_what_cannot_start_on_it_is_refused(engine):
     asked = identity("wan-t2v"), told("wan-t2v", OTHER)
     prior = recorded(one, "wan-t2v")
     with pytest.raises(RequestError, match=r"needs the prior's last snapshot \(step 5\), this is step 2"):
-        one.resume(prior[2], *asked, WAN, line=2)
+        one.resume(prior[2], *asked, WAN, how=ResumeOptions(line=2))
     with pytest.raises(StartStepError, match=r"start step 5 is outside 0\.\.4"):
-        one.resume(prior[-1], *asked, WAN, line=5)
+        one.resume(prior[-1], *asked, WAN, how=ResumeOptions(line=5))
     heun = Schedule(scheduler="FlowMatchHeunDiscreteScheduler", num_inference_steps=4)
     with pytest.raises(UnsupportedError, match="needs a solver of one evaluation a step, and FlowMatchHeun"):
-        one.resume(recorded(one, "wan-t2v", heun)[-1], *asked, heun, line=2)
+        one.resume(recorded(one, "wan-t2v", heun)[-1], *asked, heun, how=ResumeOptions(line=2))
     video = engine("wan-v2v")
     last = recorded(video, "wan-v2v", own_schedule("wan-v2v"))[-1]
     with pytest.raises(UnsupportedError, match="does not start from pure noise"):
-        video.resume(last, identity("wan-v2v"), told("wan-v2v"), own_schedule("wan-v2v"), line=2)
+        video.resume(last, identity("wan-v2v"), told("wan-v2v"), own_schedule("wan-v2v"), how=ResumeOptions(line=2))

@@ -1,12 +1,16 @@
 """Settings that move weights change no bits; settings that change weights are told in the model's description."""
 
+import logging
+import subprocess
+import sys
+
 import pytest
 import torch
 from engine_cases import OWN, identity, told
 
 from prior_engine import Engine, ModelSpec
 from prior_engine.errors import RequestError
-from prior_engine.loaded.components import tidy
+from prior_engine.loaded.memory import tidy
 
 
 def made(tiny, kind="wan-t2v", **settings):
@@ -115,7 +119,7 @@ def test_one_engine_serves_threads_one_after_the_other(tiny, plain):
 
 
 def test_switches_are_put_back_when_the_last_run_ends():
-    from prior_engine.loaded.components import repeatable
+    from prior_engine.loaded.repeatable import repeatable
 
     first, second = repeatable(wanted=True), repeatable(wanted=True)
     first.__enter__()
@@ -126,3 +130,30 @@ def test_switches_are_put_back_when_the_last_run_ends():
     assert not torch.are_deterministic_algorithms_enabled()
     with repeatable(wanted=False):
         assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_model_is_loaded_without_a_notice_of_torchvision(tiny):
+    code = f"""
+from prior_engine import Conditioning, Engine, ModelSpec
+Engine(ModelSpec(source={str(tiny("wan-i2v"))!r}, device="cpu")).encode([Conditioning(prompt="x", max_sequence_length=8)])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert "torchvision" not in run.stderr
+
+
+def test_nothing_but_that_notice_is_dropped():
+    from prior_engine.loaded.load import without_torchvision_notice
+
+    chatty, heard = logging.getLogger("transformers.utils.import_utils"), []
+    listener = logging.Handler()
+    listener.emit = lambda record: heard.append(record.getMessage())
+    chatty.addHandler(listener)
+    notice = "`X` requires torchvision (not installed); falling back to `XPil`"
+    try:
+        with without_torchvision_notice():
+            chatty.warning(notice)
+            chatty.warning("`X` is old")
+        chatty.warning(notice)
+    finally:
+        chatty.removeHandler(listener)
+    assert heard == ["`X` is old", notice]

@@ -6,7 +6,7 @@ import pytest
 from engine_cases import OWN, clip, identity, picture, told
 from PIL import Image
 
-from prior_engine import Clip, Engine, ModelSpec, Picture, Schedule
+from prior_engine import Clip, Engine, ModelSpec, Picture, ResumeOptions, Schedule
 from prior_engine.errors import PinMismatchError, StartStepError
 
 EULER = Schedule(num_inference_steps=4)
@@ -61,7 +61,7 @@ def test_each_pin_is_refused_when_it_differs(name, where, prior, engine):
     changed = {**prior[0].pins, name: was}
     snapshot, pins = (replace(prior[0], pins=changed), None) if where == "snapshot" else (prior[0], changed)
     with pytest.raises(PinMismatchError) as caught:
-        engine("wan-t2v").resume(snapshot, identity("wan-t2v"), told("wan-t2v"), EULER, pins=pins)
+        engine("wan-t2v").resume(snapshot, identity("wan-t2v"), told("wan-t2v"), EULER, how=ResumeOptions(pins=pins))
     assert caught.value.differences == {name: (was, now)}
     assert f"  {name}: the prior has {was!r}, asked for is {now!r}" in str(caught.value)
     assert "1 pinned field differs from the prior; ask for what the prior has, or record another prior" in str(

@@ -11,7 +11,7 @@ from engine_cases import identity, told
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from prior_engine import Engine, ModelSpec, Schedule, Snapshot
+from prior_engine import Engine, ModelSpec, RunOptions, Schedule, Snapshot
 
 N = 5
 SOLVERS = {
@@ -55,7 +55,7 @@ for name, schedule in SOLVERS.items():
         child = os.fork()
         if child == 0:
             engine = Engine(ModelSpec(source=model, device="cpu"))
-            for snapshot in engine.record(identity("wan-t2v"), told("wan-t2v"), schedule, keep="all"):
+            for snapshot in engine.record(identity("wan-t2v"), told("wan-t2v"), schedule):
                 keep(snapshot, place)
                 if snapshot.step == step:
                     time.sleep(600)
@@ -134,7 +134,7 @@ def test_a_recording_that_nobody_reads_on_stops(engine):
         identity("wan-t2v"),
         told("wan-t2v"),
         Schedule(num_inference_steps=20),
-        on_step=lambda step, _: steps.append(step),
+        options=RunOptions(on_step=lambda step, _: steps.append(step)),
     )
     assert next(run).step == 0
     run.close()
@@ -152,7 +152,7 @@ def test_a_step_can_be_saved_while_the_next_one_runs(engine):
         identity("wan-t2v"),
         told("wan-t2v"),
         SOLVERS["euler"],
-        on_step=lambda step, _: later.set() if step == 1 else None,
+        options=RunOptions(on_step=lambda step, _: later.set() if step == 1 else None),
     )
     assert next(run).step == 0
     assert later.wait(timeout=60)

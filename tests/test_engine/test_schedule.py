@@ -1,5 +1,6 @@
 """The numbers of the grids, and what of a schedule is refused on construction."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,9 +10,9 @@ from engine_cases import identity, told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prior_engine import Schedule, check_start_step, count_steps
+from prior_engine import ResumeOptions, Schedule, check_start_step, count_steps
 from prior_engine.errors import RequestError, StartStepError
-from prior_engine.requests.schedule import shifted, tail_grid, unshifted, wan_grid
+from prior_engine.requests.grids import shifted, tail_grid, unshifted, wan_grid
 
 REFERENCE = [1, 0.9783, 0.9524, 0.9211, 0.8824, 0.8333, 0.7692, 0.6818, 0.5556, 0.3571]
 LIGHTX2V = Schedule(grid="explicit", sigmas=(1.0, 0.75, 0.5, 0.25), sigma_shift=5.0)
@@ -115,6 +116,18 @@ def test_the_fastwan_sampler_is_a_hand_written_re_noise_loop(engine):
     torch.testing.assert_close(made.latents.latents, x, atol=5e-6, rtol=0)
 
 
+def test_timesteps_that_stand_alone_are_shifted_like_the_sigmas_they_stand_for(engine):
+    alone = replace(LIGHTX2V, sigmas=None, timesteps=(1000, 750, 500, 250))
+    made, same = (
+        engine("wan-t2v").scratch(identity("wan-t2v"), told("wan-t2v", guidance=1.0), schedule).latents
+        for schedule in (alone, LIGHTX2V)
+    )
+    assert (made.timesteps, made.sigmas) == (same.timesteps, same.sigmas)
+    assert torch.equal(made.latents, same.latents)
+    unshifted = engine("wan-t2v").scratch(identity("wan-t2v"), told("wan-t2v"), replace(alone, sigma_shift=1.0))
+    assert unshifted.latents.timesteps == (1000, 750, 500, 250)
+
+
 def test_the_lightx2v_sampler_is_a_hand_written_euler_loop(engine):
     made = engine("wan-t2v").scratch(identity("wan-t2v"), told("wan-t2v", guidance=1.0), LIGHTX2V)
     velocity = denoiser(engine)
@@ -134,7 +147,7 @@ def test_a_tail_walks_the_noise_that_is_left_by_the_same_law():
 def test_a_tail_of_the_engine_is_the_euler_walk_by_hand(engine):
     one, asked, schedule = engine("wan-t2v"), identity("wan-t2v"), Schedule(num_inference_steps=10)
     prior = list(one.record(asked, told("wan-t2v"), schedule))
-    variant = one.resume(prior[6], asked, told("wan-t2v", guidance=1.0), schedule, tail=2)
+    variant = one.resume(prior[6], asked, told("wan-t2v", guidance=1.0), schedule, how=ResumeOptions(tail=2))
     velocity = denoiser(engine)
     x = prior[6].latents
     start, middle = (5 * u / (1 + 4 * u) for u in (0.3, 0.15))
@@ -147,7 +160,7 @@ def test_a_tail_of_the_engine_is_the_euler_walk_by_hand(engine):
 def test_a_tail_of_as_many_steps_as_are_left_is_not_called_exact(engine):
     one, asked, schedule = engine("wan-t2v"), identity("wan-t2v"), Schedule(num_inference_steps=5)
     prior = list(one.record(asked, told("wan-t2v"), schedule))
-    variant = one.resume(prior[2], asked, told("wan-t2v"), schedule, tail=2)
+    variant = one.resume(prior[2], asked, told("wan-t2v"), schedule, how=ResumeOptions(tail=2))
     assert variant.steps_run == prior[2].steps - 1 - prior[2].step == 2
     assert (variant.tail, variant.history) == ("re-spaced", "fresh")
     assert variant.latents.pins != prior[-1].pins

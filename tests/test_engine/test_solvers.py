@@ -4,9 +4,9 @@ import pytest
 import torch
 from engine_cases import OWN, identity, told
 
-from prior_engine import Schedule, Snapshot
+from prior_engine import Keep, ResumeOptions, RunOptions, Schedule, Snapshot
 from prior_engine.errors import RequestError, UnsupportedError
-from prior_engine.requests.schedule import shifted, wan_grid
+from prior_engine.requests.grids import shifted, wan_grid
 
 # diffusers hands torch tensors to numpy in a way that numpy 2 will stop to take; nothing that we could change.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
@@ -57,7 +57,7 @@ def test_resuming_after_every_step_gives_the_same_bits(name, dtype, priors, engi
     for snapshot in prior[:-1]:
         stored = Snapshot.from_parts(snapshot.tensors(), snapshot.metadata())
         variant = engine("wan-t2v", dtype).resume(
-            stored, identity("wan-t2v"), told("wan-t2v"), SOLVERS[name], keep="all"
+            stored, identity("wan-t2v"), told("wan-t2v"), SOLVERS[name], options=RunOptions(keep=Keep("all"))
         )
         for again in variant.kept:
             assert torch.equal(again.latents, prior[again.step].latents), f"from step {snapshot.step} at {again.step}"
@@ -69,7 +69,7 @@ def test_history_is_what_makes_multistep_solvers_exact(name, priors, engine):
     prior = priors(name, "float32")
     step = 3
     variant = engine("wan-t2v", "float32").resume(
-        prior[step], identity("wan-t2v"), told("wan-t2v"), SOLVERS[name], history="fresh"
+        prior[step], identity("wan-t2v"), told("wan-t2v"), SOLVERS[name], how=ResumeOptions(history="fresh")
     )
     same = torch.equal(variant.latents.latents, prior[-1].latents)
     # Step 3 of Heun ends a pair of evaluations: there is no history between pairs.
@@ -114,7 +114,7 @@ def test_a_heun_step_is_not_started_afresh_in_its_middle(priors, engine):
     prior = priors("heun", "float32")
     with pytest.raises(RequestError, match=r"between the two evaluations of a Heun step.*start from step 3"):
         engine("wan-t2v", "float32").resume(
-            prior[2], identity("wan-t2v"), told("wan-t2v"), SOLVERS["heun"], history="fresh"
+            prior[2], identity("wan-t2v"), told("wan-t2v"), SOLVERS["heun"], how=ResumeOptions(history="fresh")
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from engine_cases import OWN, identity, told
 from PIL import Image
 
-from prior_engine import Engine, ModelSpec, contact_sheet, write_preview, write_video
+from prior_engine import Engine, ModelSpec, write_preview, write_video
 from prior_engine.errors import RequestError, VideoError
 
 
@@ -91,15 +91,6 @@ def test_a_preview_is_the_first_frame(tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "q.png")), first)
 
 
-def test_a_contact_sheet_has_a_row_a_video_and_spreads_its_frames(tmp_path):
-    contact_sheet([frames(9), frames(5)], tmp_path / "sheet.png", columns=3, gap=2)
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    assert sheet.shape == (2 * 34 - 2, 3 * 50 - 2, 3)
-    ninth = list(frames(9))
-    for column, index in enumerate((0, 4, 8)):
-        assert np.array_equal(sheet[:32, column * 50 : column * 50 + 48], ninth[index])
-
-
 def test_what_cannot_be_a_video_is_refused(tmp_path):
     with pytest.raises(VideoError, match="there are no frames to write"):
         write_video(iter(()), tmp_path / "v.mp4")
@@ -107,10 +98,6 @@ def test_what_cannot_be_a_video_is_refused(tmp_path):
         write_video(frames(1), tmp_path / "v.mp4", quality=11)
     with pytest.raises(RequestError, match="fps=0 must be above 0"):
         write_video(frames(1), tmp_path / "v.mp4", fps=0)
-    with pytest.raises(VideoError, match="there are no videos"):
-        contact_sheet([], tmp_path / "s.png")
-    with pytest.raises(VideoError, match="has no frames"):
-        contact_sheet([iter(())], tmp_path / "s.png")
     with pytest.raises(VideoError, match=r"the video 'v\.mp4' broke off after \d+ frames"):
         write_video(frames(50, 64, 64), tmp_path / "absent" / "v.mp4")
 

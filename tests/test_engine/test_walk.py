@@ -8,7 +8,7 @@ from engine_cases import OWN, identity, told
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prior_engine import Engine, ModelSpec, Schedule
+from prior_engine import Engine, Keep, ModelSpec, ResumeOptions, RunOptions, Schedule
 from prior_engine.errors import NonFiniteLatentsError, OutOfDeviceMemoryError, RequestError, RunCancelledError
 
 fast = settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -115,17 +115,22 @@ def test_the_reference_meaning_of_strength_starts_from_the_noised_video(engine):
     ("keep", "steps"), [("all", [0, 1, 2, 3, 4, 5]), ("from:4", [4, 5]), ([1, 5], [1, 5]), ((), [])]
 )
 def test_the_kept_steps_are_those_that_were_asked_for(keep, steps, engine):
-    run = engine("wan-t2v").record(identity("wan-t2v"), told("wan-t2v"), OWN, keep=keep)
+    run = engine("wan-t2v").record(identity("wan-t2v"), told("wan-t2v"), OWN, options=RunOptions(keep=Keep(keep)))
     assert [snapshot.step for snapshot in run] == steps
 
 
 @pytest.mark.parametrize(
     ("keep", "message"),
-    [([6], r"steps \[6\] cannot be kept; this run has the steps 0\.\.5"), ("last", "keep='last' is not known")],
+    [
+        ([6], r"steps \[6\] cannot be kept; this run has the steps 0\.\.5"),
+        ("last", "'last' is not known; use all, from:K or a list"),
+        (3, "3 is not known"),
+        ([True], "is not known"),
+    ],
 )
 def test_steps_that_do_not_exist_cannot_be_kept(keep, message, engine):
     with pytest.raises(RequestError, match=message):
-        engine("wan-t2v").record(identity("wan-t2v"), told("wan-t2v"), OWN, keep=keep)
+        engine("wan-t2v").record(identity("wan-t2v"), told("wan-t2v"), OWN, options=RunOptions(keep=Keep(keep)))
 
 
 def test_a_run_is_cancelled_between_steps_and_continued_with_the_same_bits(engine):
@@ -133,7 +138,9 @@ def test_a_run_is_cancelled_between_steps_and_continued_with_the_same_bits(engin
     whole = list(one.record(*asked))
     done = []
     made = []
-    run = one.record(*asked, on_step=lambda step, _: done.append(step), cancel=lambda: len(done) == 3)
+    run = one.record(
+        *asked, options=RunOptions(on_step=lambda step, _: done.append(step), cancel=lambda: len(done) == 3)
+    )
     with pytest.raises(RunCancelledError, match="cancelled after step 2 of 6"):
         made.extend(run)
     assert [snapshot.step for snapshot in made] == done == [0, 1, 2]
@@ -145,7 +152,7 @@ def test_progress_is_told_with_the_numbers_of_the_full_run(engine):
     one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), OWN)
     prior = list(one.record(*asked))
     told_steps = []
-    one.resume(prior[2], *asked, on_step=lambda step, steps: told_steps.append((step, steps)))
+    one.resume(prior[2], *asked, options=RunOptions(on_step=lambda step, steps: told_steps.append((step, steps))))
     assert told_steps == [(3, 6), (4, 6), (5, 6)]
 
 
@@ -192,11 +199,13 @@ def test_determinism_is_set_for_the_run_and_put_back_after_it(engine):
         identity("wan-t2v"),
         told("wan-t2v"),
         OWN,
-        on_step=lambda *_: during.append(
-            (
-                torch.are_deterministic_algorithms_enabled(),
-                torch.backends.cudnn.benchmark,
-                torch.backends.cudnn.allow_tf32,
+        options=RunOptions(
+            on_step=lambda *_: during.append(
+                (
+                    torch.are_deterministic_algorithms_enabled(),
+                    torch.backends.cudnn.benchmark,
+                    torch.backends.cudnn.allow_tf32,
+                )
             )
         ),
     )
@@ -216,10 +225,9 @@ def test_a_second_guidance_without_a_second_expert_is_refused(engine):
 
 
 @pytest.mark.parametrize("tail", [0, -1, True, "short", 1.5])
-def test_a_tail_that_is_no_number_of_steps_is_refused(tail, engine):
-    prior = next(iter(engine("wan-t2v").record(identity("wan-t2v"), told("wan-t2v"), OWN)))
-    with pytest.raises(RequestError, match="use 'exact' or a number of steps from 1 on"):
-        engine("wan-t2v").resume(prior, identity("wan-t2v"), told("wan-t2v"), OWN, tail=tail)
+def test_a_tail_that_is_no_number_of_steps_is_refused(tail):
+    with pytest.raises(RequestError, match="tail is .*; 'exact' or a number of steps from 1 is needed"):
+        ResumeOptions(tail=tail)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +239,14 @@ def test_a_variant_can_be_a_prior_itself(solver, tail, engine):
     one, schedule = engine("wan-t2v"), Schedule(scheduler=solver, num_inference_steps=6)
     prior = list(one.record(identity("wan-t2v"), told("wan-t2v"), schedule))
     blue = told("wan-t2v", "a blue ball")
-    variant = one.resume(prior[1], identity("wan-t2v"), blue, schedule, tail=tail, keep="all")
+    variant = one.resume(
+        prior[1],
+        identity("wan-t2v"),
+        blue,
+        schedule,
+        how=ResumeOptions(tail=tail),
+        options=RunOptions(keep=Keep("all")),
+    )
     assert [one.step for one in variant.kept] == ([2, 3, 4, 5] if tail == "exact" else [0, 1, 2, 3])
     for snapshot in variant.kept[:-1]:
         again = one.resume(snapshot, identity("wan-t2v"), blue, variant.schedule)
@@ -242,7 +257,7 @@ def test_a_running_resume_is_cancelled_too(engine):
     one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), OWN)
     prior = list(one.record(*asked))
     with pytest.raises(RunCancelledError, match="cancelled after step 3 of 6; go on from a kept snapshot"):
-        one.resume(prior[2], *asked, cancel=lambda: True)
+        one.resume(prior[2], *asked, options=RunOptions(cancel=lambda: True))
     assert torch.equal(one.resume(prior[2], *asked).latents.latents, prior[-1].latents)
 
 
@@ -261,9 +276,9 @@ def test_a_tail_walks_from_the_snapshots_noise_to_none(engine, steps, k_share, s
     one, unguided = engine("wan-t2v"), told("wan-t2v", guidance=1.0)
     schedule = Schedule(scheduler=solver, num_inference_steps=steps, sigma_shift=shift)
     k = min(int(k_share * (steps - 1)), steps - 2)
-    (start,) = one.record(identity("wan-t2v"), unguided, schedule, keep=[k])
+    (start,) = one.record(identity("wan-t2v"), unguided, schedule, options=RunOptions(keep=Keep([k])))
     with Calls(one) as calls:
-        variant = one.resume(start, identity("wan-t2v"), unguided, schedule, tail=tail)
+        variant = one.resume(start, identity("wan-t2v"), unguided, schedule, how=ResumeOptions(tail=tail))
     sigmas = variant.latents.sigmas
     assert len(calls.times) == tail
     assert sigmas[0] == pytest.approx(start.sigma, abs=1e-6)

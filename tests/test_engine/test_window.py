@@ -99,16 +99,16 @@ def test_strides_are_written_for_ddim_and_uneven_ones_refused():
 
 @pytest.mark.parametrize(("first", "count"), [(999, 3), (449, 2), (449, 1), (7, 8), (333, 7)])
 def test_ddim_tails_end_below_zero_and_not_before(first, count):
-    from prior_engine.runs.resume import _strided
+    from prior_engine.runs.tail import strided
 
-    times = _strided(first, count)
+    times = strided(first, count)
     assert (times[0], len(times)) == (first, count)
     stride = times[0] - times[1] if count > 1 else first + 1
     assert times[-1] >= 0 > times[-1] - stride
 
 
 def test_more_steps_than_timesteps_are_refused():
-    from prior_engine.runs.resume import _strided
+    from prior_engine.runs.tail import strided
 
     with pytest.raises(ValueError, match="tail=9 has more steps than the 8 timesteps that are left"):
-        _strided(7, 9)
+        strided(7, 9)

@@ -38,7 +38,9 @@ def test_any_text_is_a_value(value):
             ["model.dtype=fp8"],
             r"model\.dtype: is 'fp8'; needed is 'auto', 'fp32', 'bf16' or 'fp16' \(auto = bf16 on CUDA",
         ),
-        (["tail=0"], "tail: is 0; needed is 'auto', 'exact' or a whole number from 1"),
+        (["tail=0"], "^tail: is 0; needed is 'auto', 'exact' or a whole number from 1"),
+        (["tail=foo"], "^tail: is 'foo'; needed is 'auto', 'exact' or a whole number from 1"),
+        (["model.tail=0"], "^model.tail: is 0; needed is null, 'exact' or a whole number from 1"),
         (["retries=99"], "retries: is 99; needed is a whole number from 0 to 20"),
         (["server.port=0"], "server.port: is 0; needed is a whole number above 0 and below 65536"),
         (["model.offline=perhaps"], "model.offline: is 'perhaps'; needed is true or false"),
@@ -49,8 +51,13 @@ def test_any_text_is_a_value(value):
         ),
         (["prior.keep=last"], "prior.keep: 'last' is not known; use all, from:K or a list of steps"),
         (["store=s3"], "store.url has no value here and needs one: store.url="),
-        (["schedule=lightx2v-4step", "schedule.num_inference_steps=3"], "schedule.sigmas has 4 values"),
-        (["schedule.grid=explicit"], "needs schedule.sigmas"),
+        (
+            ["schedule=lightx2v-4step", "schedule.num_inference_steps=3"],
+            "schedule: 4 steps are listed, and num_inference_steps is 3",
+        ),
+        (["schedule.grid=explicit"], "schedule: grid='explicit' with .*; give sigmas or timesteps"),
+        (["schedule.grid=explicit", "schedule.sigmas=[1.0]"], "schedule: 1 step is listed, and nothing could start"),
+        (["schedule.sigma_shift=0"], "schedule: sigma_shift=0.0 must be above 0"),
         (["batch=../up"], r"batch: is '../up'; use letters, digits"),
         (["max_failures=-1"], r"max_failures: is -1; give a number of rows"),
         (["max_failures=some"], r"max_failures: is 'some'; give a number of rows"),
@@ -129,6 +136,28 @@ def test_text_that_looks_like_a_number_is_text():
     assert (settings.batch, settings.model.revision) == ("2026", "12345e7")
     assert (settings.negative_prompt, settings.video.pix_fmt) == ("true", "7")
     assert compose_settings(["batch=null"]).batch is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "shift"),
+    [("timesteps=[1000,750,500,250]", 5.0), ("sigmas=[1.0,0.75,0.5,0.25]", 5.0), ("timesteps=[999,749,499,249]", None)],
+)
+def test_an_explicit_grid_has_as_many_steps_as_it_lists(listed, shift):
+    told = [
+        "schedule.grid=explicit",
+        f"schedule.{listed}",
+        f"schedule.sigma_shift={'null' if shift is None else shift}",
+    ]
+    settings = compose_settings(told)
+    assert settings.schedule.num_inference_steps == settings.schedule.for_engine.num_inference_steps == 4
+    assert settings_from_tree(settings.model_dump(mode="json")) == settings
+
+
+def test_values_of_the_engine_are_kept_with_a_batch_as_people_write_them():
+    tree = compose_settings(["prior.keep=[2,4]", "tail=3", "inflection.tails=[exact,2]"]).model_dump(mode="json")
+    assert (tree["prior"]["keep"], tree["tail"], tree["inflection"]["tails"]) == ([2, 4], 3, ["exact", 2])
+    assert compose_settings(["prior.keep=from:0"]).model_dump(mode="json")["prior"]["keep"] == "from:0"
+    assert compose_settings().model_dump(mode="json")["prior"]["keep"] == "all"
 
 
 def test_all_problems_are_told_at_once():

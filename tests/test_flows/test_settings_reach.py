@@ -51,6 +51,12 @@ def test_history_changes_a_multistep_variant_under_a_key_of_its_own(told):
     assert kept != fresh
 
 
+def test_explicit_timesteps_are_walked(told):
+    grid = ["schedule.grid=explicit", "schedule.timesteps=[1000,750,500,250]"]
+    (row,), _ = made(told(*grid, "start_step=1", "tail=exact"))
+    assert (row["steps_run"], row["sigma"]) == (2, pytest.approx(5 / 6))
+
+
 def test_a_straight_line_is_another_variant_and_needs_no_snapshot_but_the_last(told):
     plain_rows, plain = made(told("start_step=1", "tail=2"))
     rows, line = made(told("prior.keep=[3]", "start_step=1", "tail=2", "start=line"))

@@ -9,10 +9,12 @@ import torch
 
 from prior_engine.errors import RequestError
 from prior_engine.loaded import calls as rules
-from prior_engine.loaded.components import Components, explained_memory, repeatable
+from prior_engine.loaded.components import Components
+from prior_engine.loaded.memory import explained_memory
+from prior_engine.loaded.repeatable import repeatable
 from prior_engine.runs.noise import generator_for, put_back
 from prior_engine.runs.snapshot import Snapshot
-from prior_engine.runs.walk import prepare
+from prior_engine.runs.window import prepare
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 Frames = list[Frame]

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
-
-import torch
+from typing import TYPE_CHECKING, Any, Self
 
 from prior_engine.errors import SnapshotError
+
+if TYPE_CHECKING:
+    import torch
 
 Recipe = Mapping[str, Any]
 
@@ -16,11 +17,11 @@ Recipe = Mapping[str, Any]
 class Embedding:
     """What the text encoder made of one conditioning: tensors for the prompt and for the negative prompt."""
 
-    prompt: Mapping[str, torch.Tensor]
-    negative: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    prompt: "Mapping[str, torch.Tensor]"
+    negative: "Mapping[str, torch.Tensor]" = field(default_factory=dict)
     recipe: Recipe = field(default_factory=dict)
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> "dict[str, torch.Tensor]":
         """Named tensors without the zero rows that only pad a prompt to the encoder's full length."""
         named = {f"prompt.{name}": tensor for name, tensor in self.prompt.items()}
         named.update({f"negative.{name}": tensor for name, tensor in self.negative.items()})
@@ -34,7 +35,7 @@ class Embedding:
         return {"format": "headstart.embedding.1", "lengths": json.dumps(lengths), "recipe": json.dumps(self.recipe)}
 
     @classmethod
-    def from_parts(cls, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Self:
+    def from_parts(cls, tensors: "Mapping[str, torch.Tensor]", metadata: Mapping[str, str]) -> Self:
         if metadata.get("format") != "headstart.embedding.1":
             raise SnapshotError(f"the embedding has format {metadata.get('format')!r}; this version reads another one")
         lengths = json.loads(metadata["lengths"])
@@ -46,7 +47,7 @@ class Embedding:
         )
 
 
-def _without_padding(tensor: torch.Tensor) -> torch.Tensor:
+def _without_padding(tensor: "torch.Tensor") -> "torch.Tensor":
     tensor = tensor.detach().to("cpu")
     if tensor.ndim < 2:
         return tensor.contiguous()
@@ -55,27 +56,28 @@ def _without_padding(tensor: torch.Tensor) -> torch.Tensor:
     return tensor[:, :length].contiguous()
 
 
-def _with_padding(tensor: torch.Tensor, length: int | None) -> torch.Tensor:
+def _with_padding(tensor: "torch.Tensor", length: int | None) -> "torch.Tensor":
     if length is None or tensor.shape[1] == length:
         return tensor
-    missing = tensor.new_zeros(tensor.shape[0], length - tensor.shape[1], *tensor.shape[2:])
-    return torch.cat([tensor, missing], dim=1)
+    whole = tensor.new_zeros(tensor.shape[0], length, *tensor.shape[2:])
+    whole[:, : tensor.shape[1]] = tensor
+    return whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Conditions:
     """What the picture and video encoders made of one identity, by the hash of what they saw."""
 
-    entries: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    entries: "Mapping[str, torch.Tensor]" = field(default_factory=dict)
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> "dict[str, torch.Tensor]":
         return {name: tensor.detach().to("cpu").contiguous() for name, tensor in self.entries.items()}
 
     def metadata(self) -> dict[str, str]:
         return {"format": "headstart.conditions.1", "entries": json.dumps(sorted(self.entries))}
 
     @classmethod
-    def from_parts(cls, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Self:
+    def from_parts(cls, tensors: "Mapping[str, torch.Tensor]", metadata: Mapping[str, str]) -> Self:
         if metadata.get("format") != "headstart.conditions.1":
             raise SnapshotError(
                 f"the conditions have format {metadata.get('format')!r}; this version reads another one"

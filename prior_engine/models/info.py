@@ -1,0 +1,145 @@
+"""What a model's files say about it, read without torch and without weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prior_engine.errors import ModelSourceError, UnsupportedError
+from prior_engine.models.families import FAMILIES, Family, family_of, refusal_of
+from prior_engine.models.fingerprint import fingerprint
+from prior_engine.models.source import folder_of
+from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec, resolve_device, resolve_dtype
+
+_TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ModelInfo:
+    """What a model folder says about itself: family, sizes it takes, its own scheduler, its fingerprint."""
+
+    folder: Path
+    family: Family
+    components: Mapping[str, tuple[str, str]]
+    size_multiple: int
+    frame_multiple: int
+    scheduler_class: str
+    scheduler_config: Mapping[str, Any]
+    boundary_ratio: float | None
+    expand_timesteps: bool
+    has_image_encoder: bool
+    dtype: str
+    quantization: str | None
+    attention_backend: str
+    vae_tiling: bool
+    fingerprint: str
+    text_fingerprint: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pipeline(self) -> str:
+        return self.family.pipeline
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the model was trained for flow matching, so that shifts and sigma grids mean something to it."""
+        return self.scheduler_class.startswith("FlowMatch") or bool(self.scheduler_config.get("use_flow_sigmas"))
+
+    @property
+    def fps(self) -> int:
+        return self.family.fps
+
+    @property
+    def max_sequence_length(self) -> int:
+        return self.family.default_length
+
+    def describe(self) -> dict[str, Any]:
+        """What of the model decides a result, for recipes: no paths, no hosts."""
+        return {
+            "family": self.family.name,
+            "pipeline": self.pipeline,
+            "fingerprint": self.fingerprint,
+            "dtype": self.dtype,
+            "quantization": self.quantization,
+            "attention_backend": self.attention_backend,
+            "boundary_ratio": self.boundary_ratio,
+            "expand_timesteps": self.expand_timesteps,
+            "vae_tiling": self.vae_tiling,
+        }
+
+
+def inspect_model(spec: ModelSpec) -> ModelInfo:
+    """Read what the model says about itself; no weights enter memory."""
+    device = resolve_device(spec.device) if spec.dtype == "auto" else spec.device
+    dtype = resolve_dtype(spec.dtype, device)
+    folder, commit = folder_of(spec)
+    index = _read_json(folder / "model_index.json")
+    family = _family(spec.pipeline or str(index.get("_class_name")))
+    components = {
+        name: (value[0], value[1]) for name, value in index.items() if _is_component(value) and None not in value
+    }
+    vae = _read_json(folder / "vae" / "config.json")
+    transformer = _read_json(
+        folder / ("transformer" if "transformer" in components else "transformer_2") / "config.json"
+    )
+    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
+    spatial, temporal = _vae_factors(vae)
+    patch = transformer.get("patch_size", 1)
+    whole = fingerprint(folder) if commit is None else f"{spec.source}@{commit}"
+    text_parts = [part for part in _TEXT_PARTS if part in components]
+    return ModelInfo(
+        folder=folder,
+        family=family,
+        components=components,
+        size_multiple=family.size_multiple or spatial * (patch[-1] if isinstance(patch, list) else patch),
+        frame_multiple=family.frame_multiple or temporal,
+        scheduler_class=str(scheduler.get("_class_name")),
+        scheduler_config={name: value for name, value in scheduler.items() if not name.startswith("_")},
+        boundary_ratio=index.get("boundary_ratio"),
+        expand_timesteps=bool(index.get("expand_timesteps", False)),
+        has_image_encoder="image_encoder" in components,
+        dtype=dtype,
+        quantization=spec.quantization,
+        attention_backend=spec.attention_backend or DEFAULT_ATTENTION,
+        vae_tiling=spec.vae_tiling,
+        fingerprint=whole,
+        settings={
+            name: value for name, value in index.items() if not name.startswith("_") and not _is_component(value)
+        },
+        text_fingerprint=fingerprint(folder, text_parts) if commit is None else whole,
+    )
+
+
+def _is_component(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
+
+
+def _family(pipeline: str) -> Family:
+    family = family_of(pipeline)
+    if family is not None:
+        return family
+    reason = refusal_of(pipeline)
+    if reason is not None:
+        raise UnsupportedError(f"the pipeline {pipeline!r} cannot be resumed exactly: {reason}")
+    raise UnsupportedError(
+        f"the pipeline {pipeline!r} is not supported; choose one of {sorted(known.pipeline for known in FAMILIES)}"
+    )
+
+
+def _vae_factors(vae: Mapping[str, Any]) -> tuple[int, int]:
+    if "scale_factor_spatial" in vae:
+        return int(vae["scale_factor_spatial"]), int(vae.get("scale_factor_temporal", 1))
+    return 8, 4
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelSourceError(f"the model has no {path.parent.name}/{path.name}; is the download whole?") from None
+    except ValueError as problem:
+        raise ModelSourceError(
+            f"{path.parent.name}/{path.name} is not JSON ({problem}); is the download whole?"
+        ) from None
+    return found

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -207,22 +208,38 @@ def test_everything_a_commit_names_is_flushed_before_it(tmp_path, monkeypatch):
     assert flushed[-1] == str(attempt.parent)
 
 
-@pytest.mark.parametrize("stage", ["put", "create", "staged", "done"])
-@pytest.mark.parametrize("nth", range(6))
-def test_an_error_at_any_edge_of_a_local_write_leaves_whole_or_nothing(tmp_path, stage, nth):
-    count = 0
+def edges_of_a_put():
+    """Name the stages that publishing one object passes on a local disk, in order; heartbeats come when they like."""
+    stages = []
+    with tempfile.TemporaryDirectory() as folder:
+        Store.open(folder)
+        store = Store.open(folder, fault_point=lambda stage, path: stages.append(stage) if "/hb-" not in path else None)
+        put_object(store, 1)
+    return stages
 
-    def fault_point(seen, _path):
-        nonlocal count
-        if seen == stage:
-            count += 1
-            if count == nth + 1:
+
+EDGES = edges_of_a_put()
+
+
+def test_there_are_edges_to_fail_at():
+    assert set(EDGES) == {"put", "create", "staged", "done", "remove", "removed"}
+
+
+@pytest.mark.parametrize("nth", range(len(EDGES)), ids=[f"{nth}-{stage}" for nth, stage in enumerate(EDGES)])
+def test_an_error_at_any_edge_of_a_local_write_leaves_whole_or_nothing(tmp_path, nth):
+    passed = []
+
+    def fault_point(stage, path):
+        if "/hb-" not in path:
+            passed.append(stage)
+            if len(passed) == nth + 1:
                 raise OSError(errno.EIO, "input/output error")
 
-    store = Store.open(tmp_path / "store")
+    Store.open(tmp_path / "store")
     store = Store.open(tmp_path / "store", fault_point=fault_point)
     with contextlib.suppress(OSError):
         put_object(store, 1, ttl_s=1)
+    assert passed[: nth + 1] == EDGES[: nth + 1]
     clean = Store.open(tmp_path / "store")
     assert not [path for path in clean.files.find("") if path.endswith(".tmp")]
     if not clean.verify().ok:

@@ -38,9 +38,13 @@ def infer_from_prior(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> B
 
 def find_inflection(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> Found:
     """Measure which start step and tail to use; `start_step=auto` uses the answer from then on."""
-    from flows.graph.study import find_here
+    from flows.graph.study import prepare_study
+    from flows.launch import launch_study
+    from flows.on_prefect.server import quiet_environment
 
-    return find_here([f"sheet={sheet}", *overrides])[0]
+    quiet_environment()
+    lines = [f"sheet={sheet}", *overrides]
+    return launch_study(prepare_study(lines), lines)[0]
 
 
 def maintain_store(store: str = "headstart-store", *, quick: bool = False, delete: bool = False) -> Maintained:
@@ -51,6 +55,10 @@ def maintain_store(store: str = "headstart-store", *, quick: bool = False, delet
 
 
 def _launched(sheet: str, overrides: Sequence[str], only: Any) -> BatchResult:
-    from flows.cli.run import run_here
+    from flows.launch import launch_batch
+    from flows.on_prefect.server import quiet_environment
+    from flows.prepare import prepare
 
-    return run_here([f"sheet={sheet}", *overrides], only)
+    quiet_environment()
+    lines = [f"sheet={sheet}", *overrides]
+    return launch_batch(prepare(lines, only), lines)[0]

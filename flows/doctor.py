@@ -89,7 +89,7 @@ def _python(_: Settings) -> Iterator[Finding]:
 def _device(settings: Settings) -> Iterator[Finding]:
     import torch
 
-    from tasks.making.devices import devices_of
+    from tasks.planning.model_source import devices_of
 
     for device in devices_of(settings):
         if device.startswith("cuda"):

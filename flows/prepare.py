@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from flows.compose import compose_settings
+from tasks.context import Context
 from tasks.making.runtime import open_store
-from tasks.planning.model_source import fitted
+from tasks.planning.model_source import check_devices, fitted, settled
 from tasks.planning.plan import Plan, make_plan
-from tasks.planning.work import BatchContext
 from tasks.settings import Settings
 from tasks.sheets.load import load_sheet
 from tasks.sheets.rows import Sheet
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 
 Only = Literal["all", "priors", "variants"]
+# Whoever creates it has the name.
+BATCH = "batch.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,7 @@ class Prepared:
     sheet: Sheet
     store: Store
     plan: Plan
-    context: BatchContext
+    context: Context
     only: Only = "all"
 
     @property
@@ -46,14 +50,15 @@ def prepare(overrides: Sequence[str], only: Only = "all") -> Prepared:
     settings = compose_settings(overrides)
     sheet = load_sheet(settings.sheet, settings.seed)
     settings = fitted(settings, sheet)
+    check_devices(settings)
     store = open_store(settings)
-    batch = settings.batch or batch_name(sheet.name)
+    settings = settled(settings)
     return Prepared(
         settings=settings,
         sheet=sheet,
         store=store,
         plan=narrowed(make_plan(settings, sheet, store), only),
-        context=BatchContext(batch=batch, settings=settings, tags=settings.tags),
+        context=Context(batch=batch_name(settings, sheet), settings=settings),
         only=only,
     )
 
@@ -67,7 +72,24 @@ def narrowed(plan: Plan, only: Only) -> Plan:
     return plan
 
 
-def batch_name(sheet_name: str) -> str:
-    """Sheet name and time, fit for a folder."""
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", sheet_name.rpartition(".")[0] or sheet_name).strip("-").lower()[:60]
-    return f"{stem or 'sheet'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+def batch_name(settings: Settings, sheet: Sheet) -> str:
+    """The name that was asked for, or sheet name and time, fit for a folder."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", sheet.name.rpartition(".")[0] or sheet.name).strip("-").lower()[:60]
+    return settings.batch or f"{stem or 'sheet'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def with_own_batch(prepared: Prepared) -> Prepared:
+    """The batch under a name that is its own in this store, whoever else launches one in this second.
+
+    A name that was asked for goes on where it is the same sheet's; another sheet gets the next free number.
+    """
+    store, wanted = prepared.store, prepared.context.batch
+    record = {"sheet": prepared.sheet.name, "sheet_digest": prepared.sheet.digest}
+    for number in count(1):
+        name = wanted if number == 1 else f"{wanted}-{number}"
+        if store.create_batch_file(name, BATCH, json.dumps(record, ensure_ascii=False).encode()):
+            return replace(prepared, context=replace(prepared.context, batch=name))
+        there = json.loads(store.read_batch_file(name, BATCH))
+        if prepared.settings.batch and there.get("sheet_digest") == record["sheet_digest"]:
+            return replace(prepared, context=replace(prepared.context, batch=name))
+    raise AssertionError("there is always another number")

@@ -208,6 +208,7 @@ class InflectionSettings(_Group):
         description="share of pairs in which the model has to see the row's prompt, as in a full run, rather than the prior's",
     )
     detail: float = Field(0.8, gt=0, le=1, description="share of a full run's fine detail that a variant has to have")
+    force: bool = Field(False, description="keep the answer for `auto` even when fewer than 5 pairs were measured")
 
 
 class GuardSettings(_Group):
@@ -251,7 +252,9 @@ class Settings(_Group):
     history: Literal["keep", "fresh"] = Field(
         "keep", description="multistep solvers: keep the prior's history or start fresh"
     )
-    guidance: float | None = Field(None, ge=0, description="guidance scale, for rows that name none; null = model.guidance")
+    guidance: float | None = Field(
+        None, ge=0, description="guidance scale, for rows that name none; null = model.guidance"
+    )
     negative_prompt: str | None = Field(None, description="for rows that name none")
     seed: int = Field(0, ge=0, description="for rows that name no seed")
     retries: int = Field(2, ge=0, le=20, description="further tries of a row after an error that may pass")

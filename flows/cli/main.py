@@ -101,11 +101,11 @@ def run(
 
     Example: headstart run my.csv model=demo schedule.num_inference_steps=10
     """
-    from flows.cli.run import launch
+    from flows.cli.run import run as run_batch
 
     if only not in {"all", "priors", "variants"}:
         _fail(f"--only {only!r} is not known; choose one of ['all', 'priors', 'variants']")
-    raise typer.Exit(launch(overrides or [], json_logs=json_logs, quiet=quiet, only=cast("Only", only)))
+    raise typer.Exit(run_batch(overrides or [], json_logs=json_logs, quiet=quiet, only=cast("Only", only)))
 
 
 @app.command()
@@ -124,14 +124,18 @@ def inflection(
     overrides: Overrides = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the answer")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="keep the answer for start_step=auto even from fewer than 5 pairs")
+    ] = False,
 ) -> None:
     """Measure which start step and tail to use. A few rows are enough; start_step=auto uses the answer from then on.
 
     Example: headstart inflection my.csv inflection.pairs=12
     """
-    from flows.graph.study import launch_study
+    from flows.cli.study import study
 
-    raise typer.Exit(launch_study(overrides or [], as_json=as_json, quiet=quiet))
+    lines = [*(overrides or []), *(["inflection.force=true"] if force else [])]
+    raise typer.Exit(study(lines, as_json=as_json, quiet=quiet))
 
 
 @app.command()

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from flows.compose import choices, compose_settings, known_settings
+from tasks.planning.document import settings_yaml
 
 
 def show_config(overrides: Sequence[str]) -> str:
     """The resolved settings as YAML, the same text that is kept with a batch."""
-    return settings_yaml(compose_settings(overrides).model_dump(mode="json"))
-
-
-def settings_yaml(tree: Any) -> str:
-    """A tree as YAML in its own order, readable in any language."""
-    import yaml
-
-    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
-    return text
+    return settings_yaml(compose_settings(overrides))
 
 
 def show_keys() -> str:
@@ -45,4 +37,4 @@ def write_report_again(
     store = open_store(compose_settings(overrides))
     if single_file or out:
         return str(write_single_file(store, batch, Path(out) if out else None))
-    return write_report(store, batch)
+    return write_report(store, batch).uri

@@ -117,11 +117,13 @@ def table(progress: Progress) -> Any:
 
     left = progress.seconds_left
     grid = Table.grid(padding=(0, 2))
-    grid.add_row("priors", f"{progress.priors_done}/{progress.priors_total}")
-    grid.add_row("variants", f"{progress.variants_done}/{progress.variants_total} made, {progress.cached} were there")
+    for kind, total in progress.totals.items():
+        grid.add_row(f"{kind}s", f"{progress.done[kind]} of {total}")
+    if progress.cached:
+        grid.add_row("cached", f"{progress.cached} more were already there")
     if progress.failed:
         grid.add_row("failed", Text(str(progress.failed), style="red"))
-    grid.add_row("steps", f"{progress.steps_run}/{progress.steps_total} run, {progress.steps_saved} saved")
+    grid.add_row("steps", f"{progress.steps_run} of {progress.steps_total}")
     grid.add_row("time", clock(progress.seconds) + (f", about {clock(left)} left" if left is not None else ""))
     bar = ProgressBar(total=max(1, progress.steps_total), completed=progress.steps_run, width=48)
     # A copy first: other threads add and remove while we look.

@@ -1,24 +1,27 @@
-"""Runs a prepared batch with any runner and closes it: batch files, report, and what to say at the end."""
+"""A batch as a graph: the prompts are encoded, priors recorded, and each row starts when what it starts from is there."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.cli.show import settings_yaml
-from flows.graph.driver import Driver, stop_on_signals
+from flows.graph.run import Means, run_graph
+from flows.graph.work import Graph, Work
 from flows.prepare import Prepared
-from flows.runners.prefect import Runner
-from tasks.making.devices import pool_for, workers_of
+from tasks.making.encode import PROMPTS, encode_prompts
 from tasks.making.ffmpeg import usable_ffmpeg
+from tasks.making.prior import make_prior
 from tasks.making.progress import Progress
-from tasks.making.runtime import Runtime, forget, register
+from tasks.making.variant import make_variants
 from tasks.pages.report import write_report
+from tasks.planning.document import plan_document, settings_yaml
 from tasks.planning.estimate import estimate
-from tasks.planning.work import RowResult
+from tasks.planning.model_source import devices_of
+from tasks.planning.planned import PlannedPrior, PlannedVariant
+from tasks.result import Result
+from tasks.run_state import RowState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,140 +29,134 @@ class BatchResult:
     """How a batch ended."""
 
     batch: str
-    results: tuple[RowResult, ...]
+    results: tuple[Result, ...]
     rows: int
-    cached: int
+    planned_cached: int
     report: str
+    summary: Mapping[str, Any]
     seconds: float
     steps_run: int
-    steps_saved: int
     interrupted: bool
     over_limit: bool
 
     @property
     def done(self) -> int:
-        """Rows that this batch finished."""
-        return sum(result.kind == "variant" and result.status != "failed" for result in self.results)
+        """Rows that this batch made."""
+        return self._rows("done") + self._rows("same")
+
+    @property
+    def cached(self) -> int:
+        """Rows that were there, also those that another process made while this batch ran."""
+        return self.planned_cached + self._rows("cached")
 
     @property
     def priors(self) -> int:
         """Priors that this batch recorded."""
-        return sum(result.kind == "prior" and result.status != "failed" for result in self.results)
+        return sum(result.kind == "prior" and result.status == "done" for result in self.results)
 
     @property
-    def failed(self) -> tuple[RowResult, ...]:
+    def failed(self) -> tuple[Result, ...]:
         """Rows and priors that failed."""
-        return tuple(result for result in self.results if result.status == "failed")
+        return tuple(result for result in self.results if result.failed)
+
+    @property
+    def failed_rows(self) -> tuple[Result, ...]:
+        """Rows that failed; where only priors were asked for, priors."""
+        rows = tuple(result for result in self.failed if result.kind == "variant")
+        return rows or self.failed
 
     @property
     def left(self) -> int:
         """Rows that were neither finished nor failed."""
-        return self.rows - self.cached - self.done - sum(result.kind == "variant" for result in self.failed)
+        return self.rows - self.cached - self.done - self._rows("failed")
+
+    def _rows(self, status: str) -> int:
+        return sum(result.kind == "variant" and result.status == status for result in self.results)
 
 
-def run_batch(
-    prepared: Prepared,
-    make_runner: Callable[[], Runner],
-    *,
-    stop: threading.Event | None = None,
-    on_change: Callable[[Progress], None] = lambda _: None,
-) -> BatchResult:
-    """Run what is missing, keep the batch's files, write its report."""
-    plan, context = prepared.plan, prepared.context
+def run_batch(prepared: Prepared, means: Means) -> BatchResult:
+    """Do what is missing, keep the batch's files, write its report. `prepared` has a name of its own already."""
+    plan, context, store = prepared.plan, prepared.context, prepared.store
     if not prepared.nothing_to_do:
         usable_ffmpeg()  # before the first step, not after the last
-    room = None if prepared.nothing_to_do else estimate(plan, prepared.store).bytes
-    if room:
-        prepared.store.require_space(room)
-    write_batch_files(prepared)
-    stop = stop or threading.Event()
+        store.require_space(estimate(plan, store).bytes or 0)
+    document = plan_document(plan, context.batch, prepared.sheet.digest)
+    store.put_batch_file(context.batch, "plan.json", json.dumps(document, ensure_ascii=False).encode())
+    store.put_batch_file(context.batch, "config.yaml", settings_yaml(prepared.settings).encode())
     progress = Progress.of(plan)
-    over_limit = False
-    results: list[RowResult] = []
-    with stop_on_signals(stop):
-        if not prepared.nothing_to_do:
-            runtime = Runtime(store=prepared.store, pool=pool_for(context.settings), stop=stop, progress=progress)
-            register(context, runtime)
-            try:
-                with make_runner() as runner:
-                    driver = Driver(
-                        plan=plan,
-                        context=context,
-                        runtime=runtime,
-                        runner=runner,
-                        on_change=on_change,
-                        workers=workers_of(context.settings),
-                    )
-                    results = driver.drive()
-                    over_limit = driver.over_limit
-            finally:
-                forget(context)
-    report = write_report(prepared.store, context.batch)
+    there = [
+        RowState(id=row.row_id, kind="variant", key=row.key, state="cached") for row in plan.variants if row.cached
+    ]
+    ran = run_graph(graph_of(prepared), context, store, progress, means, there)
+    written = write_report(store, context.batch)
     return BatchResult(
         batch=context.batch,
-        results=tuple(results),
+        results=ran.results,
         rows=len(plan.variants),
-        cached=progress.cached or (len(plan.variants) if prepared.nothing_to_do else 0),
-        report=report,
+        planned_cached=len(there),
+        report=written.uri,
+        summary=written.summary,
         seconds=progress.seconds,
         steps_run=progress.steps_run,
-        steps_saved=progress.steps_saved,
-        interrupted=stop.is_set() and not over_limit,
-        over_limit=over_limit,
+        interrupted=ran.interrupted,
+        over_limit=ran.over_limit,
     )
 
 
-def write_batch_files(prepared: Prepared) -> None:
-    """plan.json and config.yaml: what this batch meant to do, kept with the store."""
-    store, batch = prepared.store, prepared.context.batch
-    store.put_batch_file(batch, "plan.json", json.dumps(plan_document(prepared), ensure_ascii=False).encode())
-    store.put_batch_file(batch, "config.yaml", settings_yaml(prepared.settings.model_dump(mode="json")).encode())
+def graph_of(prepared: Prepared) -> Graph:
+    """What the plan lacks, as work."""
+    plan, settings, store = prepared.plan, prepared.settings, prepared.store
+    planned: list[PlannedPrior | PlannedVariant] = [*plan.priors_to_do, *plan.variants_to_do]
+    distinct = {one.conditioning.texts: one.conditioning for one in planned}
+    prompts = Work(
+        id=PROMPTS,
+        kind=PROMPTS,
+        title=f"encode {len(distinct)} prompts",
+        call=encode_prompts,
+        item=tuple(distinct.values()),
+        vital=True,
+    )
+    made_here = {prior.key for prior in plan.priors_to_do} | {row.row_id for row in plan.variants_to_do}
+    works = [
+        *([prompts] if planned else []),
+        *(_prior(prior) for prior in plan.priors_to_do),
+        *(_variant(row, made_here) for row in plan.variants_to_do),
+    ]
+    return Graph(
+        works=tuple(works),
+        is_made=lambda work: work.kind != PROMPTS and store.commit_of(f"{work.kind}s", work.key or "") is not None,
+        look_ahead=len(devices_of(settings)) + 1,
+        chunk_size=settings.runner.chunk_size,
+        max_failures=settings.failure_limit(len(plan.variants)),
+    )
 
 
-def plan_document(prepared: Prepared) -> dict[str, Any]:
-    """The plan as plain data: for plan.json, `headstart plan --json` and the report."""
-    plan = prepared.plan
-    return {
-        "batch": prepared.context.batch,
-        "sheet": plan.sheet_name,
-        "sheet_digest": prepared.sheet.digest,
-        "model": dict(plan.model),
-        "schedule": dict(plan.schedule),
-        "start_step": plan.start.start_step,
-        "start_step_from": plan.start_from,
-        "start": plan.start.start,
-        "full_steps": plan.full_steps,
-        "steps_to_run": plan.steps_to_run,
-        "steps_from_scratch": plan.steps_from_scratch,
-        "priors": [
-            {
-                "key": prior.key,
-                "identity": prior.name,
-                "prompt": prior.identity.prompt,
-                "seed": prior.identity.seed,
-                "cached": prior.cached,
-            }
-            for prior in plan.priors
-        ],
-        "rows": [
-            {
-                "id": variant.row_id,
-                "key": variant.key,
-                "identity": variant.name,
-                "label": variant.label,
-                "prior": variant.prior_key,
-                "parent": variant.parent_key,
-                "prompt": variant.conditioning.prompt,
-                "start_step": variant.start_step,
-                "tail": variant.way.tail,
-                "start": variant.way.start,
-                "sigma": variant.sigma,
-                "steps": variant.steps,
-                "tags": list(variant.tags),
-                "cached": variant.cached,
-                "place": variant.place,
-            }
-            for variant in plan.variants
-        ],
-        "warnings": list(plan.warnings),
-    }
+def _prior(prior: PlannedPrior) -> Work:
+    return Work(
+        id=prior.key,
+        kind="prior",
+        title=f"prior {prior.name}",
+        call=make_prior,
+        item=prior,
+        key=prior.key,
+        needs=(PROMPTS,),
+        identity=prior.name,
+        spoken=f"the prior of {prior.name!r}",
+    )
+
+
+def _variant(row: PlannedVariant, made_here: set[str]) -> Work:
+    parent = row.parent_row or row.prior_key
+    return Work(
+        id=row.row_id,
+        kind="variant",
+        title=row.label,
+        call=make_variants,
+        item=row,
+        key=row.key,
+        # A prior of an earlier batch is no work of this one; its rows wait for the prompts alone.
+        needs=(parent if parent in made_here else PROMPTS,),
+        group=row.prior_key,
+        identity=row.name,
+        spoken=f"its parent {row.row_id!r}",
+    )

@@ -1,265 +1,184 @@
-"""The order of a batch, without Prefect: priors first, each row as soon as its parent is there, the report at the end.
+"""Walks a graph of work: each piece as soon as what it needs is there, each key once, and every ending told.
 
-The driver runs on one thread and is told of every ending through a queue; work runs wherever the runner puts it.
+It runs on one thread and hears of every ending through a queue; the work itself runs wherever the runner puts it.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
-import signal
 import threading
-from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from collections import Counter, defaultdict, deque
+from dataclasses import replace
+from typing import Any
 
-from flows.runners.prefect import Look, Runner
+from flows.graph.watch import Watch
+from flows.graph.work import Chunk, Graph, Runner, Work
+from tasks.context import Context
 from tasks.errors import InterruptedBatchError, RowsFailedError
-from tasks.making.encode import encode_prompts
-from tasks.making.prior import make_prior
-from tasks.making.progress import Progress
-from tasks.making.runtime import Runtime
-from tasks.making.variant import make_variants
-from tasks.planning.plan import Plan
-from tasks.planning.work import BatchContext, PriorWork, RowResult, VariantWork
+from tasks.result import Result
 
 log = logging.getLogger("headstart")
 MAX_TASK_RUNS = 500
 MAX_CHUNK = 64
 TASK_SECONDS = 0.5
-_PROMPTS = "prompts"
 
 
-@dataclass
 class Driver:
-    """Walks the plan's graph. `drive` returns one result a prior and a row."""
+    """One walk of one graph. `drive` returns a result for each work that came to an end."""
 
-    plan: Plan
-    context: BatchContext
-    runtime: Runtime
-    runner: Runner
-    on_change: Callable[[Progress], None] = lambda _: None
-    workers: int = 3
-    results: dict[str, RowResult] = field(default_factory=dict)
-    _events: queue.SimpleQueue[tuple[Sequence[Any], Any]] = field(default_factory=queue.SimpleQueue)
-    _in_flight: int = 0
-    _submitted: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.progress = self.runtime.progress
-        self._priors = {prior.key: prior for prior in self.plan.priors}
-        self._waiting_priors = deque(self.plan.priors_to_do)
-        self._children: dict[str, list[VariantWork]] = defaultdict(list)
-        # By prior: a task takes rows of one prior only, and reads each of its snapshots once.
-        self._ready: dict[str, deque[VariantWork]] = {}
-        self._same: dict[str, list[VariantWork]] = defaultdict(list)
-        self._lookahead = len(self.runtime.pool.devices) + 1
-        self._enough = 4 * self.workers
-        self._limit = self.context.settings.failure_limit(len(self.plan.variants))
-
-    @property
-    def failures(self) -> int:
-        """Rows that failed so far."""
-        return sum(result.status == "failed" and result.kind == "variant" for result in self.results.values())
+    def __init__(self, graph: Graph, context: Context, runner: Runner, watch: Watch, stop: threading.Event) -> None:
+        self.graph, self.context, self.runner, self.watch, self.stop = graph, context, runner, watch, stop
+        self.results: dict[str, Result] = {}
+        self._by_id = {work.id: work for work in graph.works}
+        self._lacks: dict[str, set[str]] = {}
+        self._waiting: dict[str, list[Work]] = defaultdict(list)
+        self._twins: dict[str, list[Work]] = defaultdict(list)
+        # What nobody shares a task with, and by group what may: a task reads what its group shares only once.
+        self._ready: dict[str | None, deque[Work]] = {}
+        # Works that run by themselves and that others wait for.
+        self._opens: set[str] = set()
+        self._openers: deque[Work] = deque()
+        self._opening = 0
+        self._events: queue.SimpleQueue[tuple[Chunk, Any]] = queue.SimpleQueue()
+        self._in_flight = 0
+        self._grouped = sum(work.group is not None for work in graph.works)
+        self._measured, self._busy = 0, 0.0
+        self._failed: Counter[str] = Counter()
 
     @property
     def over_limit(self) -> bool:
-        """More rows failed than `max_failures` allows."""
-        return self._limit is not None and self.failures > self._limit
+        """Whether more works failed than the graph allows."""
+        limit = self.graph.max_failures
+        return limit is not None and self._failed[self.graph.counted] > limit
 
-    def drive(self) -> list[RowResult]:
-        """Run everything that is missing."""
+    def drive(self) -> list[Result]:
+        """Do all that can be done."""
         self._sort_out()
         try:
-            self._encode()
+            self._submit_ready()
             while self._in_flight:
-                works, outcome = self._next_event()
+                chunk, outcome = self._next_event()
                 self._in_flight -= 1
-                self._take(works, outcome)
+                self._opening -= chunk.works[0].id in self._opens
+                self._take(chunk, outcome)
                 if self.over_limit:
-                    self.runtime.stop.set()
-                if not self.runtime.stop.is_set():
-                    self._submit_ready()
+                    self.stop.set()
+                self._submit_ready()
         except BaseException:
             # Ctrl-C, SIGTERM or a bug: what runs ends at its next step, and what was finished is kept.
-            self.runtime.stop.set()
+            self.stop.set()
             raise
         return list(self.results.values())
 
-    def _encode(self) -> None:
-        """All distinct prompts first, in one go: afterwards no walk needs the text encoder in memory."""
-        works: list[PriorWork | VariantWork] = [*self.plan.priors_to_do, *self.plan.variants_to_do]
-        distinct = {work.conditioning.texts: work.conditioning for work in works}
-        self._in_flight += 1
-        self.runner.submit(
-            lambda outcome: self._events.put(((), outcome)),
-            encode_prompts,
-            tuple(distinct.values()),
-            self.context,
-            look=Look(name=f"encode {len(distinct)} prompts", tags=(self.context.batch,), makes=(_PROMPTS,)),
-        )
-
     def _sort_out(self) -> None:
-        missing_parents = {prior.key for prior in self.plan.priors_to_do}
-        first_of_key: dict[str, VariantWork] = {}
-        for variant in self.plan.variants_to_do:
-            if variant.key in first_of_key:
-                self._same[variant.key].append(variant)
+        firsts: dict[str, Work] = {}
+        for work in self.graph.works:
+            first = firsts.setdefault(work.key or work.id, work)
+            if first is not work:
+                self._twins[first.id].append(work)
                 continue
-            first_of_key[variant.key] = variant
-            missing_parents.add(variant.key)
-        for variant in first_of_key.values():
-            if variant.parent_key in missing_parents:
-                self._children[variant.parent_key].append(variant)
-            else:
-                self._make_ready(variant)
+            # What is not in the graph is there already, or the work itself will say that it is not.
+            self._lacks[work.id] = {need for need in work.needs if need in self._by_id}
+            for need in self._lacks[work.id]:
+                self._waiting[need].append(work)
+        self._opens = {need for need in self._waiting if self._by_id[need].group is None}
+        for work in firsts.values():
+            if not self._lacks[work.id]:
+                self._make_ready(work)
 
-    def _make_ready(self, variant: VariantWork) -> None:
-        self._ready.setdefault(variant.prior_key, deque()).append(variant)
+    def _make_ready(self, work: Work) -> None:
+        if work.id in self._opens:
+            self._openers.append(work)
+        else:
+            self._ready.setdefault(work.group, deque()).append(work)
 
     def _submit_ready(self) -> None:
-        # Rows are handed out as they are taken, not all at once: sizes follow what was measured, and a stop has
-        # little to call back.
-        while self._ready and self._in_flight < self._enough:
-            prior_key, rows = next(iter(self._ready.items()))
-            self._submit_variants([rows.popleft() for _ in range(min(len(rows), self._chunk_size()))])
-            if not rows:
-                del self._ready[prior_key]
-        while self._waiting_priors and self._priors_in_flight < self._lookahead:
-            self._submit_prior(self._waiting_priors.popleft())
-
-    _priors_in_flight: int = 0
-    _measured: int = 0
-    _busy: float = 0.0
+        # Works are handed out as they are taken, not all at once: sizes follow what was measured, and a stop has
+        # little to call back. What finishes rows goes before what opens new ones.
+        while not self.stop.is_set() and self._ready and self._in_flight < 4 * self.runner.workers:
+            group, works = next(iter(self._ready.items()))
+            size = 1 if group is None else self._chunk_size()
+            self._submit([works.popleft() for _ in range(min(len(works), size))])
+            if not works:
+                del self._ready[group]
+        while not self.stop.is_set() and self._openers and self._opening < self.graph.look_ahead:
+            self._opening += 1
+            self._submit([self._openers.popleft()])
 
     def _chunk_size(self) -> int:
-        """Rows a task: one where a row takes its time, many where Prefect's share of each would be felt."""
-        wanted = self.context.settings.runner.chunk_size
-        if wanted != "auto":
-            return wanted
-        many = -(-len(self.plan.variants_to_do) // MAX_TASK_RUNS)
+        """Works a task: one where a row takes its time, many where the share of each in the machinery would be felt."""
+        if self.graph.chunk_size != "auto":
+            return self.graph.chunk_size
+        many = -(-self._grouped // MAX_TASK_RUNS)
         if not self._measured:
             return max(1, many)
         return max(1, many, min(MAX_CHUNK, int(TASK_SECONDS * self._measured / max(1e-6, self._busy))))
 
-    def _submit_prior(self, prior: PriorWork) -> None:
+    def _submit(self, works: list[Work]) -> None:
         self._in_flight += 1
-        self._priors_in_flight += 1
-        self._submitted.add(prior.key)
-        self.runner.submit(
-            lambda outcome: self._events.put(((prior,), outcome)),
-            make_prior,
-            prior,
-            self.context,
-            look=Look(name=f"prior {prior.name}", tags=self._tags(prior.name), makes=(prior.key,), needs=(_PROMPTS,)),
-        )
+        needs = tuple(dict.fromkeys(need for work in works for need in work.needs))
+        chunk = Chunk(works=tuple(works), context=self.context, needs=needs)
+        self.watch.begun([work.id for work in works])
+        self.runner.submit(chunk, lambda outcome: self._events.put((chunk, outcome)))
 
-    def _submit_variants(self, chunk: Sequence[VariantWork]) -> None:
-        self._in_flight += 1
-        self._submitted.update(variant.key for variant in chunk)
-        more = f" and {len(chunk) - 1} more" if len(chunk) > 1 else ""
-        self.runner.submit(
-            lambda outcome: self._events.put((chunk, outcome)),
-            make_variants,
-            tuple(chunk),
-            self._priors[chunk[0].prior_key],
-            self.context,
-            look=Look(
-                name=f"{chunk[0].label}{more}",
-                tags=self._tags(chunk[0].name),
-                makes=[variant.key for variant in chunk],
-                # A prior of an earlier batch has no task run here; its variants hang on the prompts.
-                needs=self._made_here(chunk) or (_PROMPTS,),
-            ),
-        )
-
-    def _made_here(self, chunk: Sequence[VariantWork]) -> list[str]:
-        return [key for key in dict.fromkeys(variant.parent_key for variant in chunk) if key in self._submitted]
-
-    def _tags(self, identity: str) -> tuple[str, ...]:
-        return (self.context.batch, identity)
-
-    def _next_event(self) -> tuple[Sequence[Any], Any]:
+    def _next_event(self) -> tuple[Chunk, Any]:
         while True:
             try:
                 return self._events.get(timeout=0.5)
             except queue.Empty:
-                self.on_change(self.progress)
+                self.watch.looked()
 
-    def _take(self, works: Sequence[PriorWork | VariantWork], outcome: Any) -> None:
-        if not works:
-            # Encoding failed: every row would meet the same error, so it is raised once, for all of them.
-            if isinstance(outcome, BaseException) and not isinstance(outcome, InterruptedBatchError):
-                raise outcome
-            return
-        if isinstance(works[0], PriorWork):
-            self._priors_in_flight -= 1
-        for result in self._results_of(works, outcome):
+    def _take(self, chunk: Chunk, outcome: Any) -> None:
+        for result in self._told(chunk, outcome):
             self._settle(result)
-        self.on_change(self.progress)
+        self.watch.looked()
 
-    def _results_of(self, works: Sequence[PriorWork | VariantWork], outcome: Any) -> Sequence[RowResult]:
-        if isinstance(outcome, RowsFailedError | InterruptedBatchError):
-            return outcome.results
-        if isinstance(outcome, BaseException):
+    def _told(self, chunk: Chunk, outcome: Any) -> list[Result]:
+        if not isinstance(outcome, BaseException):
+            return list(outcome)
+        told = list(outcome.results) if isinstance(outcome, RowsFailedError | InterruptedBatchError) else []
+        known = {result.id for result in told}
+        silent = [work for work in chunk.works if work.id not in known]
+        if isinstance(outcome, RowsFailedError):
+            return told
+        if not isinstance(outcome, InterruptedBatchError):
+            if chunk.works[0].vital:
+                raise outcome
             # Not an error of a row, but of the machinery around it: told for each row, never lost.
             log.error("a task ended with %s: %s", type(outcome).__name__, outcome)
-            return [_failed(work, f"{type(outcome).__name__}: {outcome}") for work in works]
-        found: Sequence[RowResult] = outcome
-        return found
+        # Whoever ran it may have finished more than it could tell; the store knows.
+        made = [work.ended("done") for work in silent if self.graph.is_made(work)]
+        if isinstance(outcome, InterruptedBatchError):
+            return told + made
+        there = {result.id for result in made}
+        error = f"{type(outcome).__name__}: {outcome}"
+        return told + made + [work.ended("failed", error) for work in silent if work.id not in there]
 
-    def _settle(self, result: RowResult) -> None:
-        self.results[result.row_id or result.key] = result
-        if result.kind == "variant" and result.status == "done":
+    def _settle(self, first: Result) -> None:
+        """Take a result, those of its twins, and what follows from it for those that waited."""
+        results = deque([first])
+        while results:
+            result = results.popleft()
+            if result.id in self.results:
+                continue
+            work = self._by_id[result.id]
+            self._count(work, result)
+            for twin in self._twins.pop(work.id, ()):
+                results.append(replace(result, id=twin.id, status="failed" if result.failed else "same"))
+            for child in self._waiting.pop(work.id, ()):
+                if result.failed:
+                    why = f"not run, since {work.spoken or work.title} failed: {result.error}"
+                    results.append(child.ended("failed", why))
+                    continue
+                self._lacks[child.id].discard(work.id)
+                if not self._lacks[child.id] and child.id not in self.results:
+                    self._make_ready(child)
+
+    def _count(self, work: Work, result: Result) -> None:
+        self.results[result.id] = result
+        self._failed[result.kind] += result.failed
+        if work.group is not None and result.status == "done":
             self._measured += 1
-            # Loading the model is paid once, whatever the size of a task.
-            self._busy += sum(result.seconds.values()) - result.seconds.get("load", 0.0)
-        self.progress.finished(result.row_id or result.key, result)
-        for twin in self._same.pop(result.key, ()):
-            self._settle(
-                replace(result, row_id=twin.row_id, status=result.status if result.status == "failed" else "same")
-            )
-        children = self._children.pop(result.key, [])
-        if result.status != "failed":
-            for child in children:
-                self._make_ready(child)
-            return
-        for child in children:
-            self._settle(_failed(child, f"not run, since {_parent_name(child)} failed: {result.error}"))
-
-
-def _parent_name(child: VariantWork) -> str:
-    return f"its parent {child.parent_row!r}" if child.parent_row else f"the prior of {child.name!r}"
-
-
-def _failed(work: PriorWork | VariantWork, error: str) -> RowResult:
-    if isinstance(work, PriorWork):
-        return RowResult(kind="prior", key=work.key, row_id="", identity=work.name, status="failed", error=error)
-    return RowResult(kind="variant", key=work.key, row_id=work.row_id, identity=work.name, status="failed", error=error)
-
-
-class stop_on_signals:  # noqa: N801  reads as what it does: `with stop_on_signals(stop):`
-    """The first Ctrl-C or SIGTERM asks the batch to stop at the next step; a second one ends the process."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self.received: int | None = None
-
-    def __enter__(self) -> Self:
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self._stop.is_set():
-            raise KeyboardInterrupt
-        self.received = number
-        log.warning("stopping at the next step; once more to end at once")
-        self._stop.set()
+            self._busy += result.work_seconds
+        self.watch.ended(result)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import contextvars
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed
 
-from flows.cli.terminal import OnChange
-from flows.graph.study import Found, Study, prepare_study, run_study, told
-from flows.on_prefect.artifacts import watch_progress
-from flows.runners.prefect import PrefectRunner
+from flows.closing import study_closing
+from flows.graph.run import Means
+from flows.graph.study import Found, Study, prepare_study, run_study
+from flows.graph.watch import OnChange
+from flows.on_prefect.flows import in_this_process, lines_of, parameters_of, run_name
+from flows.on_prefect.watching import watch_progress
+from flows.runners.prefect_tasks import PrefectRunner
+from tasks.errors import ServerError
 from tasks.making.devices import workers_of
 
 
-@dataclass
-class _Handed:
-    study: Study
-    on_change: OnChange
-    found: Found | None = None
-
-
-_HANDED: contextvars.ContextVar[_Handed | None] = contextvars.ContextVar("handed_study", default=None)
-
-
-@flow(name="find-inflection", flow_run_name="inflection of {sheet}", persist_result=False)
+@flow(name="find-inflection", flow_run_name=run_name("inflection of"), persist_result=False)
 def find_inflection(
     sheet: str = "demo", store: str | None = None, model: str | None = None, overrides: list[str] | None = None
 ) -> State[Any]:
@@ -39,41 +32,43 @@ def find_inflection(
         model: demo, a configured model, a diffusers folder or a hub id
         overrides: further settings, one key=value each, e.g. inflection.pairs=12
     """
-    from prefect.artifacts import create_markdown_artifact
+    lines = lines_of(overrides, sheet=sheet, store=store, model=model)
+    return _ended(_run(prepare_study(lines), None), lines)
 
-    named = {"sheet": sheet, "store": store, "model": model}
-    lines = [f"{key}={value}" for key, value in named.items() if value] + list(overrides or [])
-    handed = _HANDED.get()
-    study = handed.study if handed else prepare_study(lines)
-    on_change = handed.on_change if handed else (lambda _: None)
-    workers = workers_of(study.prepared.settings)
-    with watch_progress(f"{len(study.pairs)} pairs to measure", beside=on_change) as watcher:
-        found = run_study(
-            study,
-            lambda: PrefectRunner(study.prepared.settings, workers),
+
+def run_as_flow(study: Study, overrides: Sequence[str], on_change: OnChange) -> Found:
+    """Run a prepared study as the flow that it is."""
+    results: list[Found] = []
+
+    def run() -> State[Any]:
+        results.append(_run(study, on_change))
+        return _ended(results[0], overrides)
+
+    parameters = parameters_of(overrides, list(find_inflection.parameters.properties))
+    name = f"inflection of {(study.prepared.settings.sheet.path or 'demo').rpartition('/')[2]}"
+    state = in_this_process(find_inflection, parameters, name, run)
+    if not results:
+        state.result()
+        raise ServerError(f"the flow run ended as {state.name}: {state.message}; see the Prefect UI")
+    return results[0]
+
+
+def _run(study: Study, on_change: OnChange | None) -> Found:
+    settings = study.prepared.settings
+    with watch_progress(f"{len(study.pairs)} pairs to measure", on_change) as watcher:
+        means = Means(
+            make_runner=lambda: PrefectRunner(settings.runner, workers_of(settings)),
             stop=watcher.stop,
             on_change=watcher.on_change,
         )
-    if handed:
-        handed.found = found
+        return run_study(study, means)
+
+
+def _ended(found: Found, lines: Sequence[str]) -> State[Any]:
+    from prefect.artifacts import create_markdown_artifact
+
     create_markdown_artifact(
-        markdown=f"```\n{told(found, None, lines)}```\n", key="inflection", description="What to use"
+        markdown=f"```\n{study_closing(found, None, lines)}```\n", key="inflection", description="What to use"
     )
     message = found.record["advice"]["why"]
     return Cancelled(message=f"interrupted: {message}") if found.interrupted else Completed(message=message)
-
-
-def run_as_flow(study: Study, overrides: list[str], on_change: OnChange) -> Found:
-    """Run the flow on a study that this process has prepared already."""
-    handed = _Handed(study, on_change)
-    token = _HANDED.set(handed)
-    try:
-        state: Any = find_inflection(
-            sheet=study.prepared.settings.sheet.path or "demo", overrides=overrides, return_state=True
-        )
-    finally:
-        _HANDED.reset(token)
-    if handed.found is None:
-        state.result()
-        raise RuntimeError(f"the flow run ended as {state.name}: {state.message}")
-    return handed.found

@@ -8,44 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prior_engine.models.spec import ModelSpec, resolve_device, resolve_dtype
-from tasks.errors import InterruptedBatchError
-from tasks.planning.model_source import model_folder
-from tasks.planning.recipes import model_spec
+from tasks.errors import InterruptedBatchError, PlanError
+from tasks.planning.model_source import devices_of, spec_for
 from tasks.settings import Settings, state_dir
 
 if TYPE_CHECKING:
     from prior_engine import Engine
 
 _POLL_S = 0.05
-
-
-def devices_of(settings: Settings) -> tuple[str, ...]:
-    """The devices that this batch may use on this machine."""
-    named = settings.runner.devices
-    if named != "auto":
-        return (named,) if isinstance(named, str) else tuple(named)
-    best = resolve_device("auto")
-    if best != "cuda":
-        return (best,)
-    import torch
-
-    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
-
-
-def spec_for(settings: Settings, device: str | None = None) -> ModelSpec:
-    """The model as it runs here. One dtype on all devices: it is in every key, and a key names one result."""
-    first = devices_of(settings)[0]
-    spec = model_spec(settings, model_folder(settings.model), device or first)
-    return replace(spec, dtype=resolve_dtype(spec.dtype, first))
+# A device that another process has for longer than this is waited for with a word.
+_PATIENCE_S = 3.0
+log = logging.getLogger("headstart")
 
 
 def workers_of(settings: Settings) -> int:
@@ -78,25 +60,20 @@ class DevicePool:
         self._free = list(self.devices)
 
     @contextlib.contextmanager
-    def lease(self, stop: threading.Event) -> Iterator[Lease]:
-        """Wait for a device; leaves at once when the batch is told to stop."""
+    def lease(self, stop: threading.Event, model: Mapping[str, Any] | None = None) -> Iterator[Lease]:
+        """Wait for a device whose engine is the `model` of a recipe; leaves at once when the run is told to stop."""
         device = self._take(stop)
         try:
             with _machine_lock(device, stop):
                 engine = self._engine(device)
+                if model is not None:
+                    _check_model(model, engine.info.describe(), device)
                 # Loading is told once, with the row that had to wait for it.
                 yield Lease(device, engine, self.load_seconds.pop(device, 0.0))
         finally:
             with self._changed:
                 self._free.append(device)
                 self._changed.notify()
-
-    def any_engine(self) -> Any:
-        """An engine for work that needs no lease (decoding), loaded if there is none yet."""
-        for device in self.devices:
-            if device in self.engines:
-                return self.engines[device]
-        return self._engine(self.devices[0])
 
     def _take(self, stop: threading.Event) -> str:
         with self._changed:
@@ -115,11 +92,23 @@ class DevicePool:
         return self.engines[device]
 
 
+def _check_model(planned: Mapping[str, Any], here: Mapping[str, Any], device: str) -> None:
+    """A key names one result: what is loaded here has to be what the plan wrote into the recipe."""
+    differing = [name for name in planned if planned[name] != here.get(name)]
+    if differing:
+        told = "; ".join(f"{name} is {here.get(name)!r} here and {planned[name]!r} in the recipe" for name in differing)
+        raise PlanError(
+            f"the model on {device} is not the one that was planned: {told}; plan on a machine like this one, or set "
+            "what differs (model.dtype=..., accel.attention_backend=...) so that all machines agree"
+        )
+
+
 @contextlib.contextmanager
 def _machine_lock(device: str, stop: threading.Event) -> Iterator[None]:
     folder = Path(state_dir()) / "devices"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{_lock_name(device)}.lock").open("w") as file:
+    with (folder / f"{_lock_name(device)}.lock").open("a+") as file:
+        waiting_since: float | None = time.monotonic()
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +116,15 @@ def _machine_lock(device: str, stop: threading.Event) -> Iterator[None]:
             except BlockingIOError:
                 if stop.is_set():
                     raise InterruptedBatchError("the batch was told to stop") from None
+                if waiting_since is not None and time.monotonic() - waiting_since > _PATIENCE_S:
+                    waiting_since = None
+                    file.seek(0)
+                    log.info("waiting for %s, which %s has", device, file.read().strip() or "another process")
                 time.sleep(_POLL_S)
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} of this machine")
+        file.flush()
         yield
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tasks.context import Context
 from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
 from tasks.making.runtime import Runtime, runtime_for
-from tasks.planning.work import BatchContext
+from tasks.result import Result
 
 if TYPE_CHECKING:
     from prior_engine import Conditioning, Embedding
 
+# The name of this work in a graph.
+PROMPTS = "prompts"
 Embeddings = Mapping[tuple[str, str, int | None], "Embedding"]
 
 
@@ -39,12 +42,13 @@ def embeddings_for(conditionings: Sequence[Conditioning], lease: Lease, runtime:
     return found
 
 
-def encode_prompts(conditionings: Sequence[Conditioning], context: BatchContext) -> int:
+def encode_prompts(works: tuple[Sequence[Conditioning], ...], context: Context) -> list[Result]:
     """Have the embeddings of all distinct prompts in the store, then give the text encoder's memory back."""
     runtime = runtime_for(context)
     if runtime.stop.is_set():
         raise InterruptedBatchError("the batch was told to stop")
-    with runtime.pool.lease(runtime.stop) as lease:
-        known = embeddings_for(conditionings, lease, runtime)
+    with runtime.lease() as lease:
+        for conditionings in works:
+            embeddings_for(conditionings, lease, runtime)
         lease.engine.free("text_encoder")
-    return len(known)
+    return [Result(id=PROMPTS, kind=PROMPTS, key=PROMPTS, status="done")]

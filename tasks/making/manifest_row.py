@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tasks.planning.work import BatchContext, PriorWork, RowResult, VariantWork
+from tasks.context import Context
+from tasks.planning.planned import PlannedPrior, PlannedVariant
+from tasks.result import Result
 
 if TYPE_CHECKING:
     from tasks.making.guard import Look
 
 
 def manifest_row(
-    work: PriorWork | VariantWork,
-    context: BatchContext,
-    result: RowResult,
+    work: PlannedPrior | PlannedVariant,
+    context: Context,
+    result: Result,
     *,
-    prior: PriorWork | None = None,
     device: str | None = None,
     start: int | None = None,
     sigma: float | None = None,
     look: Look | None = None,
 ) -> dict[str, Any]:
     """One row, as far as the workflow knows it; the store adds files, bytes and times of its own."""
-    source = work if isinstance(work, PriorWork) else prior
-    assert source is not None
+    source = work if isinstance(work, PlannedPrior) else work.prior
     schedule, identity = source.recipe["schedule"], source.identity
     settings = context.settings
     row: dict[str, Any] = {
@@ -50,11 +50,11 @@ def manifest_row(
         "error": result.error,
         "attempts": result.attempts,
         "device": device,
-        "tags": list(dict.fromkeys((*context.tags, *work.tags))),
+        "tags": list(dict.fromkeys((*settings.tags, *work.tags))),
         **_phases(result.seconds),
     }
     extra: dict[str, Any] = {"guidance": work.conditioning.guidance}
-    if isinstance(work, VariantWork):
+    if isinstance(work, PlannedVariant):
         row |= {
             "row_id": work.row_id,
             "parent_key": work.parent_key,

@@ -7,14 +7,16 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import InterruptedBatchError, RowsFailedError
+from tasks.context import Context
+from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
 from tasks.making.manifest_row import manifest_row
 from tasks.making.outcome import failed
 from tasks.making.runtime import Runtime, runtime_for
 from tasks.making.video import scratch_folder, write_files
-from tasks.planning.work import BatchContext, PriorWork, RowResult
+from tasks.planning.planned import PlannedPrior
+from tasks.result import Result
 
 if TYPE_CHECKING:
     from prior_engine import Snapshot
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("headstart")
 
 
-def make_prior(work: PriorWork, context: BatchContext) -> Any:
-    """Have the prior in the store; raises `RowsFailedError` with its result when it cannot be made."""
+def make_prior(works: tuple[PlannedPrior, ...], context: Context) -> list[Result]:
+    """Have each prior in the store; one that cannot be made is a result that says why."""
+    return [_ended(work, context) for work in works]
+
+
+def _ended(work: PlannedPrior, context: Context) -> Result:
     from prior_engine.errors import RunCancelledError
     from prior_store.errors import ClaimCancelledError
 
@@ -32,38 +38,38 @@ def make_prior(work: PriorWork, context: BatchContext) -> Any:
     if runtime.stop.is_set():
         raise InterruptedBatchError("the batch was told to stop")
     try:
-        return [_made(work, context, runtime)]
+        return _made(work, context, runtime)
     except (RunCancelledError, ClaimCancelledError, InterruptedBatchError) as stopped:
         raise InterruptedBatchError(
             f"prior {work.name!r} was stopped at a step boundary; a new run goes on from there"
         ) from stopped
     except Exception as error:
         log.exception("prior %s failed", work.name, exc_info=log.isEnabledFor(logging.DEBUG))
-        result = failed(work, error)
+        result = failed(work, error, context)
         runtime.store.add_rows([manifest_row(work, context, result)])
-        raise RowsFailedError(f"prior {work.name!r}: {result.error}", [result]) from error
+        return result
 
 
-def _made(work: PriorWork, context: BatchContext, runtime: Runtime) -> RowResult:
+def _made(work: PlannedPrior, context: Context, runtime: Runtime) -> Result:
     settings = context.settings
     with runtime.store.claim(
         "priors",
         work.key,
         ttl_s=settings.prior.lease_s,
         wait_s=settings.prior.wait_s,
-        on_wait=lambda *_: log.info("prior %s is being made by another process; waiting for it", work.name),
+        on_wait=runtime.told_once(f"prior {work.name} is being made by"),
         cancel=runtime.stop.is_set,
     ) as claim:
         if claim.commit is not None:
             # The plan did not know it: its maker died, or was not through, between commit and row. List it (again).
             runtime.store.add_rows([claim.commit.row])
-            return RowResult(kind="prior", key=work.key, row_id="", identity=work.name, status="cached")
+            return Result(id=work.key, kind="prior", key=work.key, identity=work.name, status="cached")
         return _recorded(work, context, runtime, claim)
 
 
-def _recorded(work: PriorWork, context: BatchContext, runtime: Runtime, claim: Claim) -> RowResult:
+def _recorded(work: PlannedPrior, context: Context, runtime: Runtime, claim: Claim) -> Result:
     seconds: dict[str, float] = {}
-    with runtime.pool.lease(runtime.stop) as lease:
+    with runtime.lease(work.recipe) as lease:
         seconds["load"] = lease.load_s
         started = time.perf_counter()
         embeddings = embeddings_for([work.conditioning], lease, runtime)
@@ -76,14 +82,15 @@ def _recorded(work: PriorWork, context: BatchContext, runtime: Runtime, claim: C
         for name, path in files.items():
             claim.put_file(name, path)
         seconds |= phases | {"write": time.perf_counter() - started}
-        result = RowResult(
+        result = Result(
+            id=work.key,
             kind="prior",
             key=work.key,
-            row_id="",
             identity=work.name,
             status="done",
             steps_run=steps_run,
             seconds=seconds,
+            attempts=context.attempt,
         )
         claim.publish(
             recipe=work.recipe,
@@ -96,7 +103,7 @@ def _recorded(work: PriorWork, context: BatchContext, runtime: Runtime, claim: C
 
 
 def _walked(
-    work: PriorWork, context: BatchContext, runtime: Runtime, claim: Claim, lease: Lease, embeddings: Any
+    work: PlannedPrior, context: Context, runtime: Runtime, claim: Claim, lease: Lease, embeddings: Any
 ) -> tuple[Snapshot, int, float]:
     """Record, saving step n while step n+1 runs; goes on from what a broken attempt left whole."""
     from prior_engine import Keep, RunOptions, count_steps

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import InterruptedBatchError, PlanError, RowsFailedError
+from tasks.context import Context
+from tasks.errors import InterruptedBatchError, PlanError
 from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
 from tasks.making.guard import Look, earlier, look
@@ -24,8 +25,9 @@ from tasks.making.outcome import failed
 from tasks.making.prior import step_file, versions
 from tasks.making.runtime import Runtime, runtime_for
 from tasks.making.video import scratch_folder, write_files
+from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.planning.recipes import cache_of
-from tasks.planning.work import BatchContext, PriorWork, RowResult, VariantWork
+from tasks.result import Result
 
 if TYPE_CHECKING:
     from prior_engine import Snapshot, VariantResult
@@ -34,25 +36,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("headstart")
 
 
-def make_variants(chunk: Sequence[VariantWork], prior: PriorWork, context: BatchContext) -> Any:
-    """Have every variant of `chunk` in the store; raises `RowsFailedError` with all results when some could not be made."""
+def make_variants(chunk: tuple[PlannedVariant, ...], context: Context) -> list[Result]:
+    """Have every variant of `chunk`, all of one prior, in the store; one that cannot be made is a result that says why."""
     runtime = runtime_for(context)
     if runtime.stop.is_set():
         raise InterruptedBatchError("the batch was told to stop")
-    made = _Chunk(prior, context, runtime)
-    results = made.run(chunk)
-    bad = [result for result in results if result.status == "failed"]
+    making = _Chunk(chunk[0].prior, context, runtime)
+    results = making.run(chunk)
+    bad = {result.id: result for result in results if result.failed}
     if bad:
-        runtime.store.add_rows(
-            [
-                manifest_row(work, context, result, prior=prior)
-                for work in chunk
-                for result in bad
-                if result.row_id == work.row_id
-            ]
-        )
-        raise RowsFailedError("; ".join(f"{result.row_id}: {result.error}" for result in bad[:5]), results)
-    if made.stopped:
+        runtime.store.add_rows([manifest_row(work, context, bad[work.row_id]) for work in chunk if work.row_id in bad])
+    if making.stopped:
         raise InterruptedBatchError(
             f"{len(chunk) - len(results)} of {len(chunk)} rows were not begun or stopped at a step boundary", results
         )
@@ -71,7 +65,7 @@ class _Made:
 
 
 class _Chunk:
-    def __init__(self, prior: PriorWork, context: BatchContext, runtime: Runtime) -> None:
+    def __init__(self, prior: PlannedPrior, context: Context, runtime: Runtime) -> None:
         self.prior, self.context, self.runtime = prior, context, runtime
         self.stopped = False
         # Rows of a longer chunk are listed together at its end; a kill before that costs the rows, not the work.
@@ -79,7 +73,7 @@ class _Chunk:
         self._snapshots: dict[tuple[str, int], tuple[Snapshot, Any]] = {}
         self._homes: dict[str, Any] = {}
 
-    def run(self, chunk: Sequence[VariantWork]) -> list[RowResult]:
+    def run(self, chunk: Sequence[PlannedVariant]) -> list[Result]:
         """One after the other through the device; decoding and writing run behind."""
         try:
             return self._run(chunk)
@@ -87,8 +81,8 @@ class _Chunk:
             if self._rows:
                 self.runtime.store.add_rows(self._rows)
 
-    def _run(self, chunk: Sequence[VariantWork]) -> list[RowResult]:
-        finishing: list[Future[RowResult | None]] = []
+    def _run(self, chunk: Sequence[PlannedVariant]) -> list[Result]:
+        finishing: list[Future[Result | None]] = []
         # One row may wait for its file to be written while the next walks; more would only hold memory.
         room = threading.BoundedSemaphore(2)
         with ThreadPoolExecutor(1, thread_name_prefix="headstart-write") as writer:
@@ -101,8 +95,8 @@ class _Chunk:
         return [result for result in (future.result() for future in finishing) if result is not None]
 
     def _begin(
-        self, work: VariantWork, writer: ThreadPoolExecutor, room: threading.BoundedSemaphore
-    ) -> Future[RowResult | None]:
+        self, work: PlannedVariant, writer: ThreadPoolExecutor, room: threading.BoundedSemaphore
+    ) -> Future[Result | None]:
         from prior_engine.errors import RunCancelledError
         from prior_store.errors import ClaimCancelledError
 
@@ -111,7 +105,7 @@ class _Chunk:
             claim = held.enter_context(self._claim(work))
             if claim.commit is not None:
                 self._rows.append(claim.commit.row)
-                ended: RowResult | None = self._cached(work)
+                ended: Result | None = self._cached(work)
             else:
                 finish = self._denoised(work, claim)
                 return writer.submit(self._finished, work, held, room, finish)
@@ -122,31 +116,32 @@ class _Chunk:
             ended = self._failed(work, error)
         held.close()
         room.release()
-        future: Future[RowResult | None] = Future()
+        future: Future[Result | None] = Future()
         future.set_result(ended)
         return future
 
-    def _claim(self, work: VariantWork) -> Any:
+    def _claim(self, work: PlannedVariant) -> Any:
         settings = self.context.settings
         return self.runtime.store.claim(
             "variants",
             work.key,
             ttl_s=settings.prior.lease_s,
             wait_s=settings.prior.wait_s,
+            on_wait=self.runtime.told_once(f"{work.label} is being made by"),
             cancel=self.runtime.stop.is_set,
         )
 
-    def _cached(self, work: VariantWork) -> RowResult:
-        return RowResult(kind="variant", key=work.key, row_id=work.row_id, identity=work.name, status="cached")
+    def _cached(self, work: PlannedVariant) -> Result:
+        return Result(id=work.row_id, kind="variant", key=work.key, identity=work.name, status="cached")
 
-    def _failed(self, work: VariantWork, error: Exception) -> RowResult:
+    def _failed(self, work: PlannedVariant, error: Exception) -> Result:
         log.error("%s failed: %s", work.label, error, exc_info=log.isEnabledFor(logging.DEBUG))
-        return failed(work, error)
+        return failed(work, error, self.context)
 
-    def _denoised(self, work: VariantWork, claim: Claim) -> Any:
+    def _denoised(self, work: PlannedVariant, claim: Claim) -> Any:
         """Walk the tail on a device; returns what is left to do, to be run on the writer's thread."""
         runtime, seconds = self.runtime, {}
-        with runtime.pool.lease(runtime.stop) as lease:
+        with runtime.lease(self.prior.recipe) as lease:
             seconds["load"] = lease.load_s
             started = time.perf_counter()
             walk = partial(self._walked, lease=lease, embeddings=embeddings_for([work.conditioning], lease, runtime))
@@ -155,7 +150,7 @@ class _Chunk:
             seconds["denoise"] = made.seconds
         return lambda: self._published(work, claim, lease, made, seconds)
 
-    def _walked(self, work: VariantWork, start: int, *, lease: Lease, embeddings: Any) -> VariantResult:
+    def _walked(self, work: PlannedVariant, start: int, *, lease: Lease, embeddings: Any) -> VariantResult:
         from prior_engine import Keep, ResumeOptions, RunOptions
 
         runtime, prior = self.runtime, self.prior
@@ -177,7 +172,7 @@ class _Chunk:
             snapshot, prior.identity, work.conditioning, prior.schedule, how=how, options=options
         )
 
-    def _guarded(self, work: VariantWork, walk: Callable[[VariantWork, int], VariantResult]) -> _Made:
+    def _guarded(self, work: PlannedVariant, walk: Callable[[PlannedVariant, int], VariantResult]) -> _Made:
         """Walk; where the guard is on, look at what came out, and once more from earlier where that was asked for."""
         guard = self.context.settings.guard
         result = walk(work, work.start_step)
@@ -200,7 +195,7 @@ class _Chunk:
             look=look(again.latents.latents, home, guard, started=start),
         )
 
-    def _home(self, work: VariantWork) -> Any:
+    def _home(self, work: PlannedVariant) -> Any:
         """Where the parent's own walk ended, in latents."""
         if work.parent_key not in self._homes:
             commit = self._commit(work)
@@ -209,7 +204,7 @@ class _Chunk:
             }
         return self._homes[work.parent_key]
 
-    def _commit(self, work: VariantWork) -> Commit:
+    def _commit(self, work: PlannedVariant) -> Commit:
         commit: Commit | None = self.runtime.store.commit_of(work.parent_kind, work.parent_key)
         if commit is None:
             raise PlanError(
@@ -218,7 +213,7 @@ class _Chunk:
             )
         return commit
 
-    def _parent(self, work: VariantWork, start: int) -> tuple[Snapshot, Any]:
+    def _parent(self, work: PlannedVariant, start: int) -> tuple[Snapshot, Any]:
         """The snapshot to start from, read once for all variants of this chunk that share it."""
         from prior_engine import Snapshot
 
@@ -236,11 +231,11 @@ class _Chunk:
         return self._snapshots[name]
 
     def _finished(
-        self, work: VariantWork, held: ExitStack, room: threading.BoundedSemaphore, finish: Any
-    ) -> RowResult | None:
+        self, work: PlannedVariant, held: ExitStack, room: threading.BoundedSemaphore, finish: Any
+    ) -> Result | None:
         try:
             with held:
-                result: RowResult = finish()
+                result: Result = finish()
                 return result
         except Exception as error:  # noqa: BLE001  a failed row is data; the rows beside it go on
             return self._failed(work, error)
@@ -248,8 +243,8 @@ class _Chunk:
             room.release()
 
     def _published(
-        self, work: VariantWork, claim: Claim, lease: Lease, whole: _Made, seconds: dict[str, float]
-    ) -> RowResult:
+        self, work: PlannedVariant, claim: Claim, lease: Lease, whole: _Made, seconds: dict[str, float]
+    ) -> Result:
         made = whole.result
         with scratch_folder() as folder:
             files, phases = write_files(made.latents, lease, self.runtime, self.context, folder)
@@ -260,12 +255,13 @@ class _Chunk:
             for name, path in files.items():
                 claim.put_file(name, path)
             seconds |= phases | {"write": time.perf_counter() - started}
-            result = RowResult(
+            result = Result(
+                id=work.row_id,
                 kind="variant",
                 key=work.key,
-                row_id=work.row_id,
                 identity=work.name,
                 status="done",
+                attempts=self.context.attempt,
                 steps_run=whole.steps_run,
                 seconds=seconds,
                 doubt=whole.look.mark if whole.look else None,
@@ -274,7 +270,6 @@ class _Chunk:
                 work,
                 self.context,
                 result,
-                prior=self.prior,
                 device=lease.device,
                 start=whole.start,
                 sigma=made.sigma,
@@ -292,7 +287,7 @@ class _Chunk:
         return result
 
 
-def _last_file(work: VariantWork, commit: Commit) -> str:
+def _last_file(work: PlannedVariant, commit: Commit) -> str:
     """The file of where the parent's own walk ended."""
     if work.parent_kind == "variants":
         return "latents.safetensors"

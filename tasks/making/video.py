@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.context import Context
 from tasks.making.devices import Lease
 from tasks.making.runtime import Runtime
-from tasks.planning.work import BatchContext
 
 if TYPE_CHECKING:
     from prior_engine import Snapshot
@@ -25,7 +25,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def write_files(
-    latents: Snapshot, lease: Lease, runtime: Runtime, context: BatchContext, folder: Path
+    latents: Snapshot, lease: Lease, runtime: Runtime, context: Context, folder: Path
 ) -> tuple[dict[str, Path], dict[str, float]]:
     """Decode and write `video.mp4` and `preview.png`; returns the files and the seconds by phase."""
     from prior_engine import write_video

@@ -73,8 +73,6 @@ def summary(full_steps: int, rows: Sequence[Mapping[str, Any]], priors: Sequence
         "steps_saved": scratch - spent,
         "seconds_per_variant": _mean([video["seconds"] for video in videos]),
         "seconds_per_prior": _mean([prior["seconds"] for prior in sources]),
-        "denoise_seconds_per_variant": _mean([video["denoise_seconds"] for video in videos]),
-        "denoise_seconds_per_prior": _mean([prior["denoise_seconds"] for prior in sources]),
     }
 
 
@@ -156,7 +154,7 @@ def _seconds(row: Mapping[str, Any] | None) -> dict[str, float | None]:
     """Seconds of work; loading the model is left out, since one row pays it for all."""
     phases = [(row or {}).get(f"{phase}_s") for phase in ("encode", "denoise", "decode", "write")]
     known = [value for value in phases if value is not None]
-    return {"seconds": round(sum(known), 3) if known else None, "denoise_seconds": (row or {}).get("denoise_s")}
+    return {"seconds": round(sum(known), 3) if known else None}
 
 
 def _links(row: Mapping[str, Any] | None, status: str) -> dict[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
-def write_report(store: Store, batch: str | None) -> str:
-    """Write both files and say where the page is."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where the page of a batch is, and the figures on it."""
+
+    uri: str
+    summary: Mapping[str, Any]
+
+
+def write_report(store: Store, batch: str | None) -> Written:
+    """Write both files."""
     name = batch or latest_batch(store)
     document = report_document(store, name)
     store.put_batch_file(name, "report.json", json.dumps(document, ensure_ascii=False, indent=1).encode())
     store.put_batch_file(name, "report.html", page(document).encode())
-    return store.uri(batch_path(name, "report.html"))
+    return Written(store.uri(batch_path(name, "report.html")), document["summary"])
 
 
 def write_single_file(store: Store, batch: str | None, out: Path | None) -> Path:

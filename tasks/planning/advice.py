@@ -26,7 +26,8 @@ class Advice:
     start_step: int | None
     tail: Tail | None
     steps: int | None
-    certainty: float
+    # None where too few pairs were measured to say.
+    certainty: float | None
     start_steps: tuple[int, int] | None
     pays: bool
     why: str

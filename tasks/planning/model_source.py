@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prior_engine.models.spec import ModelSpec, resolve_device, resolve_dtype
 from tasks.errors import PlanError
+from tasks.planning.recipes import DTYPES, model_spec
 from tasks.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
@@ -34,3 +37,47 @@ def model_folder(settings: ModelSettings) -> str:
             )
         return str(folder)
     return settings.source
+
+
+def devices_of(settings: Settings) -> tuple[str, ...]:
+    """The devices that this batch may use on this machine."""
+    named = settings.runner.devices
+    if named != "auto":
+        return (named,) if isinstance(named, str) else tuple(named)
+    best = resolve_device("auto")
+    if best != "cuda":
+        return (best,)
+    import torch
+
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+
+
+def spec_for(settings: Settings, device: str | None = None) -> ModelSpec:
+    """The model as it runs here. One dtype on all devices: it is in every key, and a key names one result."""
+    first = devices_of(settings)[0]
+    spec = model_spec(settings, model_folder(settings.model), device or first)
+    return replace(spec, dtype=resolve_dtype(spec.dtype, first))
+
+
+def settled(settings: Settings) -> Settings:
+    """The settings with what this machine's devices decide written out, so that every other machine decides alike."""
+    names = {long: short for short, long in DTYPES.items()}
+    model = settings.model.model_copy(update={"dtype": names[spec_for(settings).dtype]})
+    return settings.model_copy(update={"model": model})
+
+
+def check_devices(settings: Settings) -> None:
+    """Refuse devices that this machine has not, before anything is loaded on them."""
+    named = [device for device in devices_of(settings) if device.startswith("cuda")]
+    if not named:
+        return
+    import torch
+
+    count = torch.cuda.device_count()
+    missing = [device for device in named if int(device.partition(":")[2] or 0) >= count]
+    if missing:
+        have = f"torch finds {count} CUDA devices" if count else "torch finds no CUDA device"
+        raise PlanError(
+            f"runner.devices names {', '.join(missing)} and {have} on this machine; "
+            "set runner.devices=cpu, or leave it out to take the best there is"
+        )

@@ -20,11 +20,11 @@ from prior_engine.requests.prompt_length import PromptLength
 from prior_engine.requests.schedule import check_told, count_steps, line_refusal
 from prior_store import recipe_key
 from tasks.errors import PlanError
-from tasks.making.devices import spec_for
 from tasks.planning.advice import Advice, guidance_of, measured_start, study_name
+from tasks.planning.model_source import spec_for
+from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.planning.recipes import cache_of, prior_recipe, variant_recipe
 from tasks.planning.ways import Way, default_way, way_of
-from tasks.planning.work import PriorWork, VariantWork
 from tasks.settings import Settings
 from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
 from tasks.sheets.rows import Row, Sheet
@@ -38,8 +38,8 @@ class Plan:
     """Everything that a batch will do, in order."""
 
     sheet_name: str
-    priors: tuple[PriorWork, ...]
-    variants: tuple[VariantWork, ...]
+    priors: tuple[PlannedPrior, ...]
+    variants: tuple[PlannedVariant, ...]
     full_steps: int
     model: Mapping[str, Any]
     schedule: Mapping[str, Any]
@@ -50,7 +50,7 @@ class Plan:
     records_priors: bool = True
 
     @property
-    def priors_to_do(self) -> tuple[PriorWork, ...]:
+    def priors_to_do(self) -> tuple[PlannedPrior, ...]:
         """Priors that are missing and that some missing variant needs."""
         if not self.records_priors:
             return ()
@@ -59,7 +59,7 @@ class Plan:
         return tuple(prior for prior in self.priors if not prior.cached and prior.key in needed)
 
     @property
-    def variants_to_do(self) -> tuple[VariantWork, ...]:
+    def variants_to_do(self) -> tuple[PlannedVariant, ...]:
         """Variants that the store lacks."""
         return tuple(variant for variant in self.variants if not variant.cached)
 
@@ -82,8 +82,8 @@ class _Planner:
     measured: Advice | None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    priors: dict[str, PriorWork] = field(default_factory=dict)
-    variants: dict[str, VariantWork] = field(default_factory=dict)
+    priors: dict[str, PlannedPrior] = field(default_factory=dict)
+    variants: dict[str, PlannedVariant] = field(default_factory=dict)
     pictures: dict[str, Picture | None] = field(default_factory=dict)
     loras: dict[str, Lora] = field(default_factory=dict)
     identities: dict[tuple[Any, ...], Identity | None] = field(default_factory=dict)
@@ -161,7 +161,7 @@ class _Planner:
             self.pictures[named] = picture
         return self.pictures[named]
 
-    def prior_of(self, row: Row, identity: Identity) -> PriorWork:
+    def prior_of(self, row: Row, identity: Identity) -> PlannedPrior:
         model, settings = self.settings.model, self.settings
         if identity in self.prior_keys:
             return self.priors[self.prior_keys[identity]]
@@ -181,7 +181,7 @@ class _Planner:
         recipe = prior_recipe(self.model_recipe, identity, conditioning, self.schedule_recipe)
         key = recipe_key(recipe)
         if key not in self.priors:
-            self.priors[key] = PriorWork(
+            self.priors[key] = PlannedPrior(
                 key=key,
                 name=row.identity,
                 identity=identity,
@@ -226,12 +226,12 @@ class _Planner:
             cache=self.cache,
             fps=self.settings.fps,
         )
-        self.variants[row.id] = VariantWork(
+        self.variants[row.id] = PlannedVariant(
             key=recipe_key(recipe),
             row_id=row.id,
             place=row.place,
             name=row.identity,
-            prior_key=prior.key,
+            prior=prior,
             parent_kind="variants" if parent else "priors",
             parent_key=parent_key,
             parent_row=row.parent,
@@ -248,7 +248,7 @@ class _Planner:
             tags=tuple(dict.fromkeys((*self.settings.tags, *row.tags))),
         )
 
-    def _way(self, row: Row, parent: VariantWork | None) -> Way | None:
+    def _way(self, row: Row, parent: PlannedVariant | None) -> Way | None:
         """How the row is walked, or None, with the problem told."""
         way, last = way_of(row, self.settings, self.default), self.total - 2
         problem = None
@@ -353,13 +353,17 @@ def _with_cached(planner: _Planner, store: Store) -> Plan:
     for variant in planner.variants.values():
         if variant.parent_kind == "priors" and variant.way.start == "snapshot":
             needed.setdefault(variant.parent_key, set()).add(variant.start_step)
+    priors = {
+        key: replace(prior, cached=key in done, needed_steps=tuple(sorted(needed.get(key, ()))))
+        for key, prior in planner.priors.items()
+    }
     return Plan(
         sheet_name=planner.sheet.name,
-        priors=tuple(
-            replace(prior, cached=key in done, needed_steps=tuple(sorted(needed.get(key, ()))))
-            for key, prior in planner.priors.items()
+        priors=tuple(priors.values()),
+        variants=tuple(
+            replace(variant, cached=variant.key in done, prior=priors[variant.prior_key])
+            for variant in planner.variants.values()
         ),
-        variants=tuple(replace(variant, cached=variant.key in done) for variant in planner.variants.values()),
         full_steps=planner.total,
         model=planner.model_recipe,
         schedule=planner.schedule_recipe,

@@ -17,7 +17,7 @@ from tasks.settings import Settings
 
 PRIOR_VERSION = 1
 VARIANT_VERSION = 1
-_DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSpec:
@@ -27,7 +27,7 @@ def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSp
         source=source,
         revision=model.revision,
         pipeline=model.pipeline,
-        dtype=_DTYPES[model.dtype],
+        dtype=DTYPES[model.dtype],
         device=device,
         offline=model.offline,
         attention_backend=accel.attention_backend,

@@ -17,11 +17,13 @@ from prior_engine.requests.steps import Tail
 from tasks.planning.advice import Advice
 from tasks.planning.ways import Start
 from tasks.studies.likeness import FOLLOWS
-from tasks.studies.pair import Setting
+from tasks.studies.pair import Trial
 
 # A pair whose prompt changes less than this share of what there is to see tells nothing about following.
 LEAST_CHANGE = 0.002
 RESAMPLES = 400
+# From fewer pairs than this nothing is said of how sure an answer is.
+LEAST_PAIRS = 5
 # A setting that is good enough in so many resamples of the pairs is preferred to a cheaper one that is so by luck.
 SURE = 0.8
 # follows: share of pairs that go far enough towards the full run of their prompt (`FOLLOWS`). followed: how far, 0 to 1.
@@ -58,20 +60,20 @@ class Line:
     pareto: bool = False
 
 
-def concluded(pairs: Sequence[Mapping[str, Any]], settings: Sequence[Setting], bar: Bar) -> dict[str, Any]:
+def concluded(pairs: Sequence[Mapping[str, Any]], trials: Sequence[Trial], bar: Bar) -> dict[str, Any]:
     """The whole record of a study."""
     telling = [pair for pair in pairs if pair["changed"] >= LEAST_CHANGE]
     mute = [pair["pair"] for pair in pairs if pair["changed"] < LEAST_CHANGE]
     if not telling:
         advice = _none("no prompt changed anything, even in a full run; give prompts that differ from the base prompts")
         return {"advice": asdict(advice), "lines": [], "inflections": {}, "mute": mute, "pairs": list(pairs)}
-    table = _Table(telling, settings)
-    lines = [table.line(setting) for setting in settings]
+    table = _Table(telling, trials)
+    lines = [table.line(trial) for trial in trials]
     lines = _with_pareto(lines)
     return {
-        "advice": asdict(_advice(table, settings, bar)),
+        "advice": asdict(_advice(table, trials, bar)),
         "lines": [asdict(line) for line in lines],
-        "inflections": _inflections(table.means(np.arange(len(telling))), settings, bar),
+        "inflections": _inflections(table.means(np.arange(len(telling))), trials, bar),
         "kept_full": table.kept_full(np.arange(len(telling))),
         "seconds_full": float(np.mean([pair["seconds_full"] for pair in telling])),
         "mute": mute,
@@ -82,10 +84,10 @@ def concluded(pairs: Sequence[Mapping[str, Any]], settings: Sequence[Setting], b
 class _Table:
     """Numbers of all pairs by setting: rows are pairs."""
 
-    def __init__(self, pairs: Sequence[Mapping[str, Any]], settings: Sequence[Setting]) -> None:
+    def __init__(self, pairs: Sequence[Mapping[str, Any]], trials: Sequence[Trial]) -> None:
         self.pairs = pairs
-        seen = [[pair["settings"][setting.name] for setting in settings] for pair in pairs]
-        self.settings = list(settings)
+        seen = [[pair["settings"][trial.name] for trial in trials] for pair in pairs]
+        self.trials = list(trials)
         self.followed = np.array([[one["followed"] for one in row] for row in seen])
         # The latents are not compared: full runs of two prompts differ there by texture that no one sees.
         self.kept = np.array([[(one["first"] + one["layout"]) / 2 for one in row] for row in seen])
@@ -108,20 +110,20 @@ class _Table:
         """How much of the prior the full run of the other prompt keeps, from the same noise."""
         return float(self.full_kept[which].mean())
 
-    def line(self, setting: Setting) -> Line:
+    def line(self, trial: Trial) -> Line:
         """One line of the table."""
-        at = self.settings.index(setting)
+        at = self.trials.index(trial)
         whole = self.means(np.arange(len(self.pairs)))
         draws = [self.means(which) for which in resamples(len(self.pairs))]
         half = {name: 1.96 * float(np.std([draw[name][at] for draw in draws])) for name in MEASURES}
         sigmas = self.pairs[0]["sigmas"]
         return Line(
-            name=setting.name,
-            steps=setting.steps,
-            start_step=setting.start_step,
-            tail=setting.tail,
-            start=setting.start,
-            sigma=None if setting.start_step is None else sigmas[str(setting.start_step)],
+            name=trial.name,
+            steps=trial.steps,
+            start_step=trial.start_step,
+            tail=trial.tail,
+            start=trial.start,
+            sigma=None if trial.start_step is None else sigmas[str(trial.start_step)],
             follows=float(whole["follows"][at]),
             follows_hw=half["follows"],
             followed=float(whole["followed"][at]),
@@ -140,28 +142,28 @@ def resamples(count: int) -> list[Any]:
     return [rng.integers(count, size=count) for _ in range(RESAMPLES)]
 
 
-def _good(means: Mapping[str, Any], settings: Sequence[Setting], bar: Bar) -> list[bool]:
+def _good(means: Mapping[str, Any], trials: Sequence[Trial], bar: Bar) -> list[bool]:
     """Which settings are good enough in everything."""
     return [
-        setting.start_step is not None
+        trial.start_step is not None
         and bool(means["follows"][at] >= bar.follow)
         and bool(means["detail"][at] >= bar.detail)
         and bool(means["kept"][at] >= means["kept_full"])
-        for at, setting in enumerate(settings)
+        for at, trial in enumerate(trials)
     ]
 
 
-def _advice(table: _Table, settings: Sequence[Setting], bar: Bar) -> Advice:
+def _advice(table: _Table, trials: Sequence[Trial], bar: Bar) -> Advice:
     """The fewest steps that are surely good enough, then what keeps most; where nothing is sure, what is surest."""
     means = table.means(np.arange(len(table.pairs)))
-    draws = np.array([_good(table.means(which), settings, bar) for which in resamples(len(table.pairs))])
+    draws = np.array([_good(table.means(which), trials, bar) for which in resamples(len(table.pairs))])
     sure = draws.mean(0)
 
     def cheapest(good: Sequence[bool] | Any) -> int | None:
         places = [at for at, fits in enumerate(good) if fits]
-        return min(places, key=lambda at: (settings[at].steps, -means["kept"][at]), default=None)
+        return min(places, key=lambda at: (trials[at].steps, -means["kept"][at]), default=None)
 
-    good = np.array(_good(means, settings, bar))
+    good = np.array(_good(means, trials, bar))
     if not good.any():
         return _none(
             f"no setting makes {bar.follow:.0%} of the pairs follow with {bar.detail:.0%} of the detail of full runs: "
@@ -170,26 +172,27 @@ def _advice(table: _Table, settings: Sequence[Setting], bar: Bar) -> Advice:
     best = cheapest(good & (sure >= SURE))
     if best is None:
         best = int(np.argmax(np.where(good, sure, -1)))
-    setting = settings[best]
+    trial = trials[best]
     picks = [at for draw in draws if (at := cheapest(draw)) is not None]
-    starts = sorted(step for at in picks if (step := settings[at].start_step) is not None)
-    low, high = starts[int(0.025 * len(starts))], starts[int(0.975 * (len(starts) - 1))]
-    gain, pays = _against_scratch(table, settings, best)
+    starts = sorted(step for at in picks if (step := trials[at].start_step) is not None)
+    enough = len(table.pairs) >= LEAST_PAIRS
+    span = (starts[int(0.025 * len(starts))], starts[int(0.975 * (len(starts) - 1))])
+    gain, pays = _against_scratch(table, trials, best)
     return Advice(
-        start_step=setting.start_step,
-        tail=setting.tail,
-        start=setting.start,
-        steps=setting.steps,
-        certainty=float(sure[best]),
-        start_steps=(low, high),
+        start_step=trial.start_step,
+        tail=trial.tail,
+        start=trial.start,
+        steps=trial.steps,
+        certainty=float(sure[best]) if enough else None,
+        start_steps=span if enough else None,
         pays=pays,
         why=gain,
     )
 
 
-def _against_scratch(table: _Table, settings: Sequence[Setting], best: int) -> tuple[str, bool]:
+def _against_scratch(table: _Table, trials: Sequence[Trial], best: int) -> tuple[str, bool]:
     """The same number of steps without a prior: what is gained, and whether that is more than chance."""
-    control = settings.index(Setting(steps=settings[best].steps))
+    control = trials.index(Trial(steps=trials[best].steps))
     gains = {}
     for name in ("follows", "kept", "detail"):
         draws = [
@@ -200,22 +203,22 @@ def _against_scratch(table: _Table, settings: Sequence[Setting], best: int) -> t
     better = any(gains[name][0] > gains[name][1] for name in ("kept", "detail"))
     worse = gains["follows"][0] < -max(gains["follows"][1], 0.1)
     word = "a prior pays" if better and not worse else "a prior is not shown to pay"
-    return f"against {settings[best].steps} steps from scratch, {word}: {told}", better and not worse
+    return f"against {trials[best].steps} steps from scratch, {word}: {told}", better and not worse
 
 
-def _inflections(means: Mapping[str, Any], settings: Sequence[Setting], bar: Bar) -> dict[str, int | None]:
+def _inflections(means: Mapping[str, Any], trials: Sequence[Trial], bar: Bar) -> dict[str, int | None]:
     """By tail: the latest start step at which variants still follow, all earlier ones of that tail included."""
     found: dict[str, int | None] = {}
-    ways = [(setting.start, str(setting.tail)) for setting in settings if setting.start_step is not None]
+    ways = [(trial.start, str(trial.tail)) for trial in trials if trial.start_step is not None]
     for start, tail in dict.fromkeys(ways):
         name = tail if start == "snapshot" else f"{start} {tail}"
         found[name] = None
-        for at, setting in enumerate(settings):
-            if setting.start_step is None or (setting.start, str(setting.tail)) != (start, tail):
+        for at, trial in enumerate(trials):
+            if trial.start_step is None or (trial.start, str(trial.tail)) != (start, tail):
                 continue
             if means["follows"][at] < bar.follow:
                 break
-            found[name] = setting.start_step
+            found[name] = trial.start_step
     return found
 
 

@@ -14,12 +14,14 @@ from prior_engine.requests.options import ResumeOptions, RunOptions
 from prior_engine.requests.schedule import Schedule, line_refusal
 from prior_engine.requests.steps import Tail
 from prior_store import recipe_key
+from tasks.context import Context
 from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
 from tasks.making.runtime import Runtime, runtime_for
+from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.planning.ways import Start
-from tasks.planning.work import BatchContext, PriorWork, VariantWork
+from tasks.result import Result
 from tasks.studies import likeness
 from tasks.studies.likeness import Likeness
 
@@ -30,7 +32,7 @@ MEASURE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Trial:
     """One way to a variant: a start step and a tail, or (`start_step` None) the same steps from scratch."""
 
     steps: int
@@ -48,12 +50,12 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairWork:
+class Pair:
     """What to measure on one identity and one prompt."""
 
-    prior: PriorWork
-    variant: VariantWork
-    settings: tuple[Setting, ...]
+    prior: PlannedPrior
+    variant: PlannedVariant
+    trials: tuple[Trial, ...]
 
     @property
     def key(self) -> str:
@@ -64,7 +66,7 @@ class PairWork:
                 "version": MEASURE_VERSION,
                 "prior": self.prior.key,
                 "conditioning": self.variant.conditioning.describe(),
-                "settings": [setting.name for setting in self.settings],
+                "settings": [trial.name for trial in self.trials],
             }
         )
 
@@ -79,12 +81,12 @@ class PairWork:
         return self.variant.label.rpartition(" k")[0]
 
 
-def settings_to_try(
+def trials_of(
     total: int,
     start_steps: Sequence[int] | None,
     tails: Sequence[Tail],
     starts: Sequence[Start] = ("snapshot",),
-) -> tuple[Setting, ...]:
+) -> tuple[Trial, ...]:
     """All start steps with all tails that save steps, then their controls from scratch.
 
     A straight line has no steps of its own that are left, so it is tried with re-spaced tails only.
@@ -93,33 +95,37 @@ def settings_to_try(
     for step in start_steps if start_steps is not None else range(total - 1):
         left = total - 1 - step
         found += [
-            Setting(start_step=step, tail=tail, start=start, steps=left if tail == "exact" else tail)
+            Trial(start_step=step, tail=tail, start=start, steps=left if tail == "exact" else tail)
             for start in starts
             for tail in tails
             if (tail == "exact" and start == "snapshot") or (tail != "exact" and tail < left)
         ]
-    return (*found, *(Setting(steps=steps) for steps in sorted({setting.steps for setting in found})))
+    return (*found, *(Trial(steps=steps) for steps in sorted({trial.steps for trial in found})))
 
 
-def measure_pair(work: PairWork, context: BatchContext) -> dict[str, Any]:
-    """Measure a pair, or read what an earlier study found; kept as soon as it is known."""
+def measure_pair(pairs: tuple[Pair, ...], context: Context) -> list[Result]:
+    """Measure pairs; each is kept as soon as it is known."""
+    return [_measured(pair, context) for pair in pairs]
+
+
+def _measured(work: Pair, context: Context) -> Result:
     from prior_engine.errors import RunCancelledError
 
     runtime = runtime_for(context)
     if runtime.stop.is_set():
         raise InterruptedBatchError("the study was told to stop")
     try:
-        with runtime.pool.lease(runtime.stop) as lease:
+        with runtime.lease(work.prior.recipe) as lease:
             found = _Study(work, runtime, lease).measured()
     except RunCancelledError as stopped:
         raise InterruptedBatchError(f"{work.label} was stopped; a new study goes on with it") from stopped
     runtime.store.put_batch_file(context.batch, work.file, json.dumps(found, ensure_ascii=False).encode())
-    return found
+    return Result(id=work.key, kind="pair", key=work.key, identity=work.prior.name, status="done")
 
 
 @dataclass
 class _Study:
-    work: PairWork
+    work: Pair
     runtime: Runtime
     lease: Lease
 
@@ -141,9 +147,9 @@ class _Study:
         asks = line_refusal(self.lease.engine.info, schedule) is None
         ends = (self._leaning(last), self._leaning(whole)) if asks else (0.0, 0.0)
         found: dict[str, Any] = {}
-        for setting, result in self._runs(snapshots):
+        for trial, result in self._runs(snapshots):
             video = self._frames(result.latents)
-            found[setting.name] = Likeness(
+            found[trial.name] = Likeness(
                 followed=(
                     likeness.between(self._leaning(result.latents), *ends)
                     if asks
@@ -153,7 +159,7 @@ class _Study:
                 layout=likeness.layout(video, prior, full),
                 latents=likeness.agreement(_array(result.latents), _array(last)),
                 detail=likeness.detail(video),
-                steps=setting.steps,
+                steps=trial.steps,
                 seconds=result.seconds,
             ).as_plain()
         return {
@@ -171,21 +177,21 @@ class _Study:
             "settings": found,
         }
 
-    def _runs(self, snapshots: dict[int, Snapshot]) -> Iterator[tuple[Setting, VariantResult]]:
+    def _runs(self, snapshots: dict[int, Snapshot]) -> Iterator[tuple[Trial, VariantResult]]:
         prior = self.work.prior
-        for setting in self.work.settings:
-            if setting.start_step is None:
-                yield setting, self._from_scratch(fewer_steps(prior.schedule, setting.steps), setting.name)
+        for trial in self.work.trials:
+            if trial.start_step is None:
+                yield trial, self._from_scratch(fewer_steps(prior.schedule, trial.steps), trial.name)
                 continue
             yield (
-                setting,
+                trial,
                 self.lease.engine.resume(
-                    snapshots[setting.start_step if setting.start == "snapshot" else max(snapshots)],
+                    snapshots[trial.start_step if trial.start == "snapshot" else max(snapshots)],
                     prior.identity,
                     self.work.variant.conditioning,
                     prior.schedule,
-                    how=ResumeOptions(tail=setting.tail, line=setting.start_step if setting.start == "line" else None),
-                    options=self._options(setting.name),
+                    how=ResumeOptions(tail=trial.tail, line=trial.start_step if trial.start == "line" else None),
+                    options=self._options(trial.name),
                 ),
             )
 

@@ -1,12 +1,13 @@
 """`headstart inflection`: measured once, kept, used by start_step=auto."""
 
 import json
+from dataclasses import replace
 
 import flows
 
 # The demo model: on random weights a prompt changes nothing, and a study says so.
 DEMO = ["sheet=sheet.csv", "store=store", "schedule.num_inference_steps=4", "server=none"]
-FEW = ["inflection.pairs=2", "inflection.tails=[exact,1]"]
+FEW = ["inflection.pairs=2", "inflection.tails=[exact,1]", "--force"]
 SHEET = """identity,prompt,base_prompt,seed
 star,a red star moves to the left,a red star stands still,1
 star,a red star grows,a red star stands still,1
@@ -66,8 +67,10 @@ def test_prompts_that_change_nothing_are_named_and_nothing_is_advised(bench):
 
 
 def test_a_stopped_study_goes_on_with_the_pairs_that_it_lacks(tiny_folder, tmp_path, monkeypatch):
+
+    from flows.graph.run import Means
     from flows.graph.study import prepare_study, run_study
-    from flows.runners.prefect import PlainRunner
+    from flows.runners.threads import ThreadRunner
     from tasks.making.devices import DevicePool
 
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
@@ -78,18 +81,16 @@ def test_a_stopped_study_goes_on_with_the_pairs_that_it_lacks(tiny_folder, tmp_p
         "schedule.num_inference_steps=4", f"store={tmp_path / 'store'}", "inflection.pairs=2", "inflection.tails=[exact]",
     ]  # fmt: skip
     study = prepare_study(overrides)
-    study_without_one = type(study)(
-        name=study.name, store=study.store, prepared=study.prepared, settings=study.settings, pairs=study.pairs[:1]
-    )
-    run_study(study_without_one, lambda: PlainRunner(1))
+    means = lambda: Means(make_runner=lambda: ThreadRunner(1))  # noqa: E731
+    run_study(replace(study, pairs=study.pairs[:1]), means())
 
     leases = []
     lease = DevicePool.lease
-    monkeypatch.setattr(DevicePool, "lease", lambda self, stop: leases.append(1) or lease(self, stop))
-    found = run_study(prepare_study(overrides), lambda: PlainRunner(1))
+    monkeypatch.setattr(DevicePool, "lease", lambda self, *more: leases.append(1) or lease(self, *more))
+    found = run_study(prepare_study(overrides), means())
     assert len(found.record["pairs"]) == 2
     assert len(leases) == 1
-    run_study(prepare_study(overrides), lambda: PlainRunner(1))
+    run_study(prepare_study(overrides), means())
     assert len(leases) == 1
 
 
@@ -125,5 +126,5 @@ def test_find_inflection_is_a_function_and_a_flow(tmp_path, tiny_folder, monkeyp
 
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs()
-    study = next(run for run in runs if run.name == f"inflection of {sheet}")
+    study = next(run for run in runs if run.name == "inflection of s.csv")
     assert study.state_name == "Completed"

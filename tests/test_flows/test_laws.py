@@ -29,9 +29,9 @@ def test_only_what_is_missing_is_run(bench):
     before = bench.latents()
     bench.write_sheet(["fox"], PROMPTS[:2])
     second = bench.run("run", "server=none")
-    assert "1 variants made, 1 were there" in second.stdout
+    assert "1 variants made, 1 already there" in second.stdout
     # One tail of the four-step walk; the prior was there.
-    assert "Steps: 1 run" in second.stdout
+    assert "Steps:   1 run" in second.stdout
     assert before.items() <= bench.latents().items()
 
 
@@ -100,7 +100,7 @@ def test_an_interrupted_run_stops_at_a_step_keeps_what_is_done_and_says_how_to_g
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Interrupted with" in out
-    assert "go on with: headstart run" in out
+    assert "Go on with: headstart run" in out
     kept = bench.latents()
     assert bench.run("run", "server=none").returncode == 0
     assert kept.items() <= bench.latents().items()

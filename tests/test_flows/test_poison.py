@@ -74,7 +74,7 @@ def test_97_of_100_are_made_3_are_named_and_a_run_after_mending_makes_just_these
     with nan_for("a fox does thing 10", monkeypatch), broken_storage_for("a fox does thing 70", monkeypatch) as tries:
         first = flows.render_sheet(sheet, overrides=overrides)
     assert first.done == ROWS - 3
-    failed = {row.row_id: row.error for row in first.failed}
+    failed = {row.id: row.error for row in first.failed}
     assert sorted(failed) == ["row10", "row40", "row70"]
     assert "NaN" in failed["row10"]
     assert "style.safetensors" in failed["row40"]
@@ -91,7 +91,10 @@ def test_97_of_100_are_made_3_are_named_and_a_run_after_mending_makes_just_these
     (folder / "s.csv").write_text(text)
     second = flows.render_sheet(sheet, overrides=overrides)
     assert (second.done, second.cached, second.failed) == (3, ROWS - 3, ())
-    assert flow_state("poison") == ("COMPLETED", "Completed")
+    # Another sheet by now, so another batch: the report of the first stands.
+    assert second.batch == "poison-2"
+    assert flow_state("poison-2") == ("COMPLETED", "Completed")
+    assert (folder / "store" / "batches" / "poison" / "report.html").read_text() == report
 
 
 def test_too_many_failures_end_the_batch_early(tmp_path, tiny_t2v, prefect_server, monkeypatch):

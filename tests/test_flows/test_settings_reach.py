@@ -9,7 +9,6 @@ from flows.compose import compose_settings
 from flows.prepare import prepare
 from prior_store import Store
 from tasks.errors import PlanError, SettingsError
-from tasks.planning.recipes import model_spec
 from tests.test_flows.conftest import TINY
 
 
@@ -93,17 +92,18 @@ def test_the_steps_that_rows_start_from_are_always_kept(told):
     assert sorted(store.commit_of("priors", rows[0]["parent_key"]).steps) == [0, 1, 3]
 
 
-def test_the_model_runs_as_accel_says():
-    chosen = compose_settings(
-        ["accel.offload=group", "accel.quantization=float8_e5m2", "accel.vae_tiling=true", "accel.deterministic=false"]
-    )
-    spec = model_spec(chosen, "somewhere")
-    assert (spec.offload, spec.quantization, spec.vae_tiling, spec.deterministic) == (
-        "group",
-        "float8_e5m2",
-        True,
-        False,
-    )
+def test_what_lowers_precision_makes_other_priors(told):
+    plain_rows, plain = made(told("start_step=0"))
+    rows, small = made(told("start_step=0", "accel.quantization=float8_e5m2"))
+    assert rows[0]["parent_key"] != plain_rows[0]["parent_key"]
+    assert small != plain
+    assert len(prepare(told("start_step=0", "accel.vae_tiling=true")).plan.priors_to_do) == 1
+
+
+def test_where_weights_wait_and_how_kernels_are_chosen_makes_nothing_anew(told):
+    made(told("start_step=0", "accel.offload=group"))
+    assert prepare(told("start_step=0")).nothing_to_do
+    assert prepare(told("start_step=0", "accel.deterministic=false")).nothing_to_do
 
 
 @pytest.mark.parametrize(

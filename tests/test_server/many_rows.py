@@ -7,28 +7,31 @@ Every FAIL_EVERY-th row fails (0 = none); after STOP_AFTER rows the batch is tol
 
 import itertools
 import sys
-from collections.abc import Sequence
 from typing import Any
 
-from flows.graph import driver as batch
-from tasks.errors import InterruptedBatchError, RowsFailedError
+from flows.graph import batch
+from tasks.context import Context
+from tasks.errors import InterruptedBatchError
 from tasks.making.runtime import runtime_for
-from tasks.planning.work import BatchContext, PriorWork, RowResult, VariantWork
+from tasks.planning.planned import PlannedPrior, PlannedVariant
+from tasks.result import Result
 
 _COUNT = itertools.count(1)
 
 
-def encode_prompts(conditionings: Any, context: BatchContext) -> int:
+def encode_prompts(works: tuple[Any, ...], context: Context) -> list[Result]:
     """Nothing is encoded."""
-    return len(conditionings)
+    return [Result(id="prompts", kind="prompts", key="prompts", status="done")]
 
 
-def make_prior(work: PriorWork, context: BatchContext) -> list[RowResult]:
-    """A prior of no steps."""
-    return [RowResult(kind="prior", key=work.key, row_id="", identity=work.name, status="done", steps_run=4)]
+def make_prior(works: tuple[PlannedPrior, ...], context: Context) -> list[Result]:
+    """Priors of no steps."""
+    return [
+        Result(id=one.key, kind="prior", key=one.key, identity=one.name, status="done", steps_run=4) for one in works
+    ]
 
 
-def make_variants(chunk: Sequence[VariantWork], prior: PriorWork, context: BatchContext) -> list[RowResult]:
+def make_variants(chunk: tuple[PlannedVariant, ...], context: Context) -> list[Result]:
     """Rows of no steps, some of them failing."""
     runtime, results = runtime_for(context), []
     if runtime.stop.is_set():
@@ -36,18 +39,16 @@ def make_variants(chunk: Sequence[VariantWork], prior: PriorWork, context: Batch
     for work in chunk:
         number = next(_COUNT)
         bad = FAIL_EVERY and number % FAIL_EVERY == 0
-        made = {"kind": "variant", "key": work.key, "row_id": work.row_id, "identity": work.name}
-        results.append(RowResult(**made, status="failed" if bad else "done", error="it broke" if bad else None))
+        made = {"id": work.row_id, "kind": "variant", "key": work.key, "identity": work.name}
+        results.append(Result(**made, status="failed" if bad else "done", error="it broke" if bad else None))
         if number == STOP_AFTER:
             runtime.stop.set()
-    if any(result.status == "failed" for result in results):
-        raise RowsFailedError("it broke", results)
     return results
 
 
 if __name__ == "__main__":
     FAIL_EVERY, STOP_AFTER = int(sys.argv[1]), int(sys.argv[2])
     batch.encode_prompts, batch.make_prior, batch.make_variants = encode_prompts, make_prior, make_variants
-    from flows.cli.run import launch
+    from flows.cli.run import run
 
-    sys.exit(launch(sys.argv[3:], json_logs=False, quiet=True))
+    sys.exit(run(sys.argv[3:], json_logs=False, quiet=True))

@@ -57,9 +57,9 @@ def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, 
     run, out, err = cancel_in_the_ui(asked, bench.start("run", *longer), lambda: len(committed(tmp_path)) > 2, named)
     kept = len(committed(tmp_path))
     assert 0 < kept < ROWS
-    assert f"Interrupted with {ROWS - kept} rows left; go on with: headstart run" in out
+    assert f"Interrupted with {ROWS - kept} rows left. Go on with: headstart run" in out
     assert "cancelled in the Prefect UI; stopping at the next step" in out + err
-    assert f"{kept} done" in run["state"]["message"]
+    assert f"{kept} variants made" in run["state"]["message"]
     plan = json.loads(bench.run("plan", *longer, "--json").stdout)
     assert sum(row["cached"] for row in plan["rows"]) == kept
     assert bench.store().verify().ok

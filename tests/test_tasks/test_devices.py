@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.making import devices
+from tasks.planning import model_source as devices
 from tasks.settings import ModelSettings, RunnerSettings, Settings
 
 

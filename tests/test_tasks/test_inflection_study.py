@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.studies.conclusion import Bar, concluded
-from tasks.studies.pair import Setting, settings_to_try
+from tasks.studies.pair import Trial, trials_of
 
 BAR = Bar(follow=0.9, detail=0.8)
 TOTAL = 6
@@ -11,7 +11,7 @@ TOTAL = 6
 
 def pairs_that_follow_until(latest, *, count=10, detail=1.0, scratch_detail=0.5, changed=0.5):
     """Pairs whose variants follow from start steps up to `latest` and not after it."""
-    settings = settings_to_try(TOTAL, None, ("exact", 2))
+    settings = trials_of(TOTAL, None, ("exact", 2))
     found = {}
     for setting in settings:
         scratch = setting.start_step is None
@@ -103,7 +103,7 @@ def test_doubt_shows():
 
 
 def test_the_straight_line_is_tried_with_tails_of_its_own_and_can_win():
-    settings = settings_to_try(TOTAL, (1, 2), ("exact", 2), ("snapshot", "line"))
+    settings = trials_of(TOTAL, (1, 2), ("exact", 2), ("snapshot", "line"))
     assert [setting.name for setting in settings if setting.start_step is not None] == [
         "k1 exact", "k1 in 2", "k1 line in 2", "k2 exact", "k2 in 2", "k2 line in 2",
     ]  # fmt: skip
@@ -117,11 +117,11 @@ def test_the_straight_line_is_tried_with_tails_of_its_own_and_can_win():
 
 
 def test_every_number_of_steps_has_its_control():
-    settings = settings_to_try(10, (3, 6), ("exact", 1, 3, 5))
+    settings = trials_of(10, (3, 6), ("exact", 1, 3, 5))
     assert [setting.name for setting in settings if setting.start_step is not None] == [
         "k3 exact", "k3 in 1", "k3 in 3", "k3 in 5", "k6 exact", "k6 in 1",
     ]  # fmt: skip
-    assert Setting(steps=6) in settings
+    assert Trial(steps=6) in settings
     assert {setting.steps for setting in settings} == {
         setting.steps for setting in settings if setting.start_step is None
     }

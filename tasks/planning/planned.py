@@ -1,20 +1,19 @@
-"""The units of work that cross task boundaries: plain values, no tensors, no models, no open files."""
+"""What a plan consists of: priors and variants as plain values that cross task boundaries, no tensors, no open files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from prior_engine.requests.conditioning import Conditioning
 from prior_engine.requests.identity import Identity
 from prior_engine.requests.schedule import Schedule
 from tasks.planning.ways import Way
-from tasks.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriorWork:
+class PlannedPrior:
     """One prior to have: made if the store lacks it."""
 
     key: str
@@ -30,14 +29,14 @@ class PriorWork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VariantWork:
+class PlannedVariant:
     """One row to have: its recipe, and the snapshot that it starts from."""
 
     key: str
     row_id: str
     place: str
     name: str
-    prior_key: str
+    prior: PlannedPrior
     parent_kind: str
     parent_key: str
     parent_row: str | None
@@ -49,6 +48,11 @@ class VariantWork:
     kept_steps: tuple[int, ...]
     cached: bool
     tags: tuple[str, ...] = ()
+
+    @property
+    def prior_key(self) -> str:
+        """The prior that it starts from, itself or through its parents."""
+        return self.prior.key
 
     @property
     def start_step(self) -> int:
@@ -63,29 +67,3 @@ class VariantWork:
         return f"{self.name}/{short} k{self.start_step}{way}" + (
             "" if self.way.tail == "exact" else f" in {self.steps}"
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowResult:
-    """What became of a prior or a row. A failure is data: it is reported and can be run again."""
-
-    kind: str
-    key: str
-    row_id: str
-    identity: str
-    status: str
-    error: str | None = None
-    transient: bool = False
-    steps_run: int = 0
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    attempts: int = 1
-    doubt: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchContext:
-    """What every task of a batch needs to know. Small and plain, so that it can travel to another process."""
-
-    batch: str
-    settings: Settings
-    tags: tuple[str, ...] = ()

@@ -1,0 +1,97 @@
+"""How a run is told when it is over: the last lines in a terminal, and the same words in the Prefect UI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flows.graph.batch import BatchResult
+from flows.graph.study import Found
+from flows.prepare import Prepared
+from tasks.making.progress import clock
+from tasks.studies.conclusion import LEAST_PAIRS, MEASURES
+
+_MANY_LINES = 40
+
+
+def counts(prepared: Prepared, result: BatchResult) -> str:
+    """What was made, in one sentence."""
+    if prepared.only == "priors":
+        there = sum(prior.cached for prior in prepared.plan.priors)
+        return f"{result.priors} priors recorded, {there} already there, {len(result.failed)} failed"
+    return f"{result.done} variants made, {result.cached} already there, {len(result.failed_rows)} failed"
+
+
+def batch_closing(prepared: Prepared, result: BatchResult, ui: str | None, overrides: Sequence[str]) -> str:
+    """At most ten lines: what there is, what it cost, what failed, how to go on."""
+    plan = prepared.plan
+    more = " --only priors" if prepared.only == "priors" else " --only variants" if prepared.only == "variants" else ""
+    command = f"headstart run{more} " + " ".join(overrides)
+    if prepared.nothing_to_do:
+        there = f"{len(plan.priors)} priors" if prepared.only == "priors" else f"{result.rows} variants"
+        lines = [f"Nothing to do: all {there} of {plan.sheet_name} are in {prepared.store.url}."]
+    else:
+        lines = [f"{counts(prepared, result)}, in {clock(result.seconds)}."]
+        full = plan.full_steps * result.done
+        beside = f", priors included; full runs of the same rows would take {full}" if full else ""
+        lines.append(f"Steps:   {result.steps_run} run{beside}.")
+    doubtful = [row.id for row in result.results if row.doubt]
+    if doubtful:
+        lines.append(f"Doubtful: {len(doubtful)}, marked in the report: {', '.join(doubtful[:3])}")
+    lines.append(f"Report:  {result.report}")
+    lines.append(f"Videos:  {prepared.store.url}/{'priors' if prepared.only == 'priors' else 'variants'}")
+    if ui:
+        lines.append(f"UI:      {ui}")
+    failed = result.failed_rows
+    lines += [f"Failed:  {row.name}: {row.error}" for row in failed[:2]]
+    if len(failed) > 2:
+        lines.append(f"         and {len(failed) - 2} more; the report has them all")
+    if result.interrupted:
+        lines.append(f"Interrupted with {result.left} rows left. Go on with: {command}")
+    elif failed:
+        lines.append(f"To make only what is missing, run the same again: {command}")
+    return "\n".join(lines) + "\n"
+
+
+def advised(advice: Mapping[str, Any]) -> str:
+    """The settings that the advice stands for, as one types them."""
+    return " ".join(f"{name}={advice[name]}" for name in ("start_step", "tail", "start"))
+
+
+def study_closing(found: Found, ui: str | None, overrides: Sequence[str]) -> str:
+    """The table of what is worth choosing from, the advice, and where the rest is."""
+    record, advice = found.record, found.record["advice"]
+    lines = [f"{'setting':14} {'sigma':>6} {'steps':>5}  " + " ".join(f"{name:>12}" for name in MEASURES)]
+    few = len(record["lines"]) <= _MANY_LINES
+    for line in record["lines"]:
+        if few or line["pareto"] or line["start_step"] is None:
+            sigma = "" if line["sigma"] is None else f"{line['sigma']:.3f}"
+            numbers = " ".join(f"{line[name]:>6.2f} ±{line[name + '_hw']:.2f}" for name in MEASURES)
+            lines.append(f"{line['name']:14} {sigma:>6} {line['steps']:>5}  {numbers}")
+    if advice["start_step"] is None:
+        lines.append(f"No advice: {advice['why']}")
+    else:
+        lines.append(f"Advice:  {advised(advice)}: {advice['steps']} steps a variant")
+        lines.append(f"Sure:    {how_sure(record)}")
+        lines.append(f"Why:     {advice['why']}")
+    if record["mute"]:
+        lines.append(f"Left out, since the prompt changes nothing even in a full run: {', '.join(record['mute'][:5])}")
+    lines.append(f"Page:    {found.page}")
+    if found.interrupted:
+        lines.append(f"Interrupted; go on with: headstart inflection {' '.join(overrides)}")
+    elif found.kept and advice["start_step"] is not None:
+        lines.append("From now on start_step=auto uses it, for this model, schedule and guidance in this store.")
+    elif not found.kept:
+        lines.append(f"Not kept for start_step=auto: measure {LEAST_PAIRS} pairs or more, or say --force.")
+    if ui:
+        lines.append(f"UI:      {ui}")
+    return "\n".join(lines) + "\n"
+
+
+def how_sure(record: Mapping[str, Any]) -> str:
+    """What can be said of the answer's certainty."""
+    advice, pairs = record["advice"], len(record["pairs"]) - len(record["mute"])
+    if advice["certainty"] is None:
+        return f"nobody can say from {pairs} pair{'s' if pairs != 1 else ''}; measure {LEAST_PAIRS} or more"
+    low, high = advice["start_steps"]
+    return f"{advice['certainty']:.0%} of resamples find it good enough; 95 % of their own answers start between {low} and {high}"

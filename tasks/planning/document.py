@@ -1,0 +1,64 @@
+"""A plan and its settings as plain data: for plan.json, `headstart plan --json` and the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.planning.plan import Plan
+from tasks.settings import Settings
+
+
+def plan_document(plan: Plan, batch: str, sheet_digest: str) -> dict[str, Any]:
+    """All that a reader wants to know of a plan."""
+    return {
+        "batch": batch,
+        "sheet": plan.sheet_name,
+        "sheet_digest": sheet_digest,
+        "model": dict(plan.model),
+        "schedule": dict(plan.schedule),
+        "start_step": plan.start.start_step,
+        "start_step_from": plan.start_from,
+        "start": plan.start.start,
+        "full_steps": plan.full_steps,
+        "steps_to_run": plan.steps_to_run,
+        "steps_from_scratch": plan.steps_from_scratch,
+        "priors": [
+            {
+                "key": prior.key,
+                "identity": prior.name,
+                "prompt": prior.identity.prompt,
+                "seed": prior.identity.seed,
+                "cached": prior.cached,
+            }
+            for prior in plan.priors
+        ],
+        "rows": [
+            {
+                "id": variant.row_id,
+                "key": variant.key,
+                "identity": variant.name,
+                "label": variant.label,
+                "prior": variant.prior_key,
+                "parent": variant.parent_key,
+                "prompt": variant.conditioning.prompt,
+                "start_step": variant.start_step,
+                "tail": variant.way.tail,
+                "start": variant.way.start,
+                "sigma": variant.sigma,
+                "steps": variant.steps,
+                "tags": list(variant.tags),
+                "cached": variant.cached,
+                "place": variant.place,
+            }
+            for variant in plan.variants
+        ],
+        "warnings": list(plan.warnings),
+    }
+
+
+def settings_yaml(settings: Settings) -> str:
+    """The settings as YAML in their own order, readable in any language."""
+    import yaml
+
+    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    return text

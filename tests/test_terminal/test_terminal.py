@@ -1,76 +1,125 @@
-"""What a person reads while a batch runs and when it ends."""
+"""What a person sees while a batch runs: in a terminal, in a pipe, in a log."""
 
 import io
 import json
 import logging
 import re
 import sys
-from types import SimpleNamespace
+import time
 
 import pytest
-from rich.console import Console
 
-from flows.cli import terminal
-from flows.cli.run import closing
-from flows.graph.batch import BatchResult
+from flows.cli.terminal import live, set_up_logging
 from tasks.making.progress import Progress
-from tasks.planning.work import RowResult
+from tasks.result import Result
 
-COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7][;m]")
-
-
-def progress(**more):
-    values = {
-        "priors_total": 2, "variants_total": 8, "cached": 3, "priors_done": 1, "variants_done": 4, "failed": 1,
-        "steps_total": 100, "steps_run": 25, "steps_saved": 28, "full_steps": 10,
-        "current": {"fox/turns k6": "fox/turns k6 step 2/3"},
-    }  # fmt: skip
-    return Progress(**{**values, **more})
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+RED = "\x1b[31m"
 
 
-def drawn(monkeypatch, **environment):
+class Screen(io.StringIO):
+    """A terminal, as far as a program can tell."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch):
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    screen = io.StringIO()
-    Console(file=screen, force_terminal=True, color_system="standard", width=80).print(terminal.table(progress()))
-    return screen.getvalue()
+    monkeypatch.setenv("TERM", "xterm")
+
+    def put_up(stream):
+        # Within the test: pytest puts its own stream there between its phases.
+        monkeypatch.setattr(sys, "stderr", stream)
+        return stream
+
+    return put_up
 
 
-def test_the_live_view_tells_all_that_is_asked_of_it(monkeypatch):
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn(monkeypatch))
-    for piece in ("1/2", "4/8 made, 3 were there", "failed", "25/100 run, 28 saved", "left", "fox/turns k6 step 2/3"):
-        assert piece in shown
-
-
-def test_no_color_is_honoured(monkeypatch):
-    assert COLOUR.search(drawn(monkeypatch))
-    assert not COLOUR.search(drawn(monkeypatch, NO_COLOR="1"))
+@pytest.fixture
+def running():
+    """Two priors and eight variants: one prior is recorded, a variant made, another failed, a third is on its way."""
+    progress = Progress(totals={"prior": 2, "variant": 8}, cached=3, steps_total=44)
+    for name, kind, status in (("p", "prior", "done"), ("a", "variant", "done"), ("b", "variant", "failed")):
+        progress.ended(Result(id=name, kind=kind, key=name, status=status, steps_run=10 if kind == "prior" else 3))
+    progress.step("c", "fox/turns k6", 2, 3)
+    return progress
 
 
 @pytest.fixture
 def loggers():
-    root, ours = logging.getLogger(), logging.getLogger("headstart")
-    before = root.handlers[:], root.level, ours.level
+    kept = [(logger, logger.handlers[:], logger.level) for logger in map(logging.getLogger, (None, "headstart"))]
     yield
-    root.handlers[:], root.level, ours.level = before
+    for logger, handlers, level in kept:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
 
 
-def test_json_lines_are_json_even_with_errors_and_newlines(loggers, capsys):
-    terminal.set_up_logging(as_json=True)
+def test_a_terminal_shows_what_is_done_and_what_is_on_its_way(screen, running):
+    seen = screen(Screen())
+    with live(quiet=False) as show:
+        show(running)
+    shown = ESCAPE.sub("", seen.getvalue())
+    for line in (
+        r"priors +1 of 2",
+        r"variants +1 of 8",
+        r"cached +3 more",
+        r"failed +1",
+        r"steps +16 of 44",
+        r"time +0:0\d",
+        r"fox/turns k6 step 2/3",
+    ):
+        assert re.search(line, shown), (line, shown)
+
+
+def test_colours_are_there_until_they_are_not_wanted(screen, running, monkeypatch):
+    seen = screen(Screen())
+    with live(quiet=False) as show:
+        show(running)
+    assert RED in seen.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    seen = screen(Screen())
+    with live(quiet=False) as show:
+        show(running)
+    assert RED not in seen.getvalue()
+    assert "failed" in seen.getvalue()
+
+
+@pytest.mark.parametrize(("stream", "terminal"), [(io.StringIO, "xterm"), (Screen, "dumb")])
+def test_what_is_no_screen_gets_a_plain_line_every_so_often(screen, running, monkeypatch, stream, terminal):
+    monkeypatch.setenv("TERM", terminal)
+    seen = screen(stream())
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with live(quiet=False) as show:
+        for _ in range(50):
+            show(running)
+        assert seen.getvalue() == ""
+        now += 60
+        show(running)
+        show(running)
+    (line,) = seen.getvalue().splitlines()
+    assert not ESCAPE.search(line)
+    assert "8" in line
+
+
+def test_json_lines_are_json_even_with_errors_and_newlines(loggers, running, capsys, monkeypatch):
+    set_up_logging(as_json=True)
     try:
         raise ValueError("two\nlines")
     except ValueError:
         logging.getLogger("headstart").exception('a "quoted"\nmessage')
-    with terminal.live(quiet=False, as_json=True) as show:
-        show._last = -1e9
-        show(progress())
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert lines[0]["message"] == 'a "quoted"\nmessage'
-    assert "ValueError: two" in lines[0]["error"]
-    assert "variants 4/8" in lines[1]["message"]
-    assert {"time", "level", "logger"} <= lines[1].keys()
+    with live(quiet=False, as_json=True) as show:
+        now = time.monotonic() + 60
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        show(running)
+    error, progress = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert error["message"] == 'a "quoted"\nmessage'
+    assert "ValueError: two" in error["error"]
+    assert progress["message"] == running.line()
+    assert {"time", "level", "logger"} <= progress.keys()
 
 
 @pytest.mark.parametrize(
@@ -84,63 +133,13 @@ def test_json_lines_are_json_even_with_errors_and_newlines(loggers, capsys):
     ],
 )
 def test_prefect_speaks_only_when_it_has_something_to_say(loggers, capsys, name, level, message, shown):
-    terminal.set_up_logging(as_json=False)
-    for handler in logging.getLogger().handlers:
-        record = logging.LogRecord(name, level, __file__, 1, message, None, None)
-        if handler.filter(record):
-            handler.handle(record)
+    set_up_logging(as_json=False)
+    # As a logger of Prefect's does whose records come through whatever their level.
+    logging.getLogger().handle(logging.LogRecord(name, level, __file__, 1, message, None, None))
     assert (message in capsys.readouterr().err) == shown
 
 
-def test_plain_lines_come_every_so_often_and_not_at_every_step(capsys):
-    with terminal.live(quiet=False) as show:
-        for _ in range(50):
-            show(progress())
-        assert capsys.readouterr().err == ""
-        show._last -= terminal._PLAIN_EVERY_S
-        show(progress())
-        show(progress())
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_a_dumb_terminal_gets_lines(monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("TERM", "dumb")
-    with terminal.live(quiet=False) as show:
-        assert isinstance(show, terminal._Lines)
-
-
-def test_quiet_is_quiet(capsys):
-    with terminal.live(quiet=True) as show:
-        show(progress())
+def test_quiet_is_quiet(running, capsys):
+    with live(quiet=True) as show:
+        show(running)
     assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_the_closing_lines_say_where_what_and_how_to_go_on(interrupted):
-    results = [
-        RowResult(
-            kind="variant", key=f"k{number}", row_id=f"row-{number}", identity="fox", status="failed", error="why"
-        )
-        for number in range(9)
-    ]
-    prepared = SimpleNamespace(
-        plan=SimpleNamespace(sheet_name="my.csv", steps_from_scratch=90),
-        store=SimpleNamespace(url="file:///store"),
-        nothing_to_do=False,
-        only="all",
-    )
-    result = BatchResult(
-        batch="b", results=tuple(results), rows=12, cached=1, report="file:///store/report.html", seconds=61.0,
-        steps_run=40, steps_saved=14, interrupted=interrupted, over_limit=False,
-    )  # fmt: skip
-    text = closing(prepared, result, "http://127.0.0.1:4200", ["sheet=my.csv"])
-    assert len(text.splitlines()) <= 10
-    for piece in (
-        "file:///store/report.html",
-        "http://127.0.0.1:4200",
-        "row-0: why",
-        "and 7 more",
-        "headstart run sheet=my.csv",
-    ):
-        assert piece in text

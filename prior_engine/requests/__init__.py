@@ -1,1 +1,1 @@
-"""What is asked of the engine: identity, conditioning, schedule. Frozen values, no torch."""
+"""What is asked of the engine, and how a run is to be run: frozen values; importing them needs no torch."""

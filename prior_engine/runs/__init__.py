@@ -1,1 +1,1 @@
-"""One run: the walk through the scheduler window, its snapshots, where it may start and how it ends."""
+"""One run: the walk through the scheduler window, its snapshots, what must match, where it starts and how it ends."""

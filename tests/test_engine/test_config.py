@@ -24,6 +24,8 @@ def test_a_folder_tells_its_family_without_loading_weights(kind, tiny):
     assert info.boundary_ratio == {"wan-t2v-two-experts": 0.875, "wan-i2v-two-experts": 0.9}.get(kind)
     assert info.expand_timesteps == kind.startswith("wan-ti2v")
     assert info.has_image_encoder == (kind in ("wan-i2v", "wan-flf2v"))
+    # What a recipe keeps of the model can be compared with a model at hand, also after a way through JSON.
+    assert json.loads(json.dumps(info.describe())) == info.describe()
 
 
 @pytest.mark.parametrize(

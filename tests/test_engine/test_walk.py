@@ -112,7 +112,7 @@ def test_the_reference_meaning_of_strength_starts_from_the_noised_video(engine):
 
 
 @pytest.mark.parametrize(
-    ("keep", "steps"), [("all", [0, 1, 2, 3, 4, 5]), ("from:4", [4, 5]), ([1, 5], [1, 5]), ((), [])]
+    ("keep", "steps"), [("all", [0, 1, 2, 3, 4, 5]), ("from:4", [4, 5]), ("from:9", []), ([1, 5], [1, 5]), ((), [])]
 )
 def test_the_kept_steps_are_those_that_were_asked_for(keep, steps, engine):
     run = engine("wan-t2v").record(identity("wan-t2v"), told("wan-t2v"), OWN, options=RunOptions(keep=Keep(keep)))

@@ -97,20 +97,35 @@ def test_a_kill_at_any_write_loses_nothing_acknowledged(operation, new_place):
     spoil(prepare(url, options), operation)
     points = count_points(whole, url, options)
     assert len(points) >= 4
-    # Opening passes no fault point when the store is there, so the n-th point of the process is that of the operation.
 
-    def die_and_look(kill_at):
+    def ready(_moment):
         url, options = new_place()
-        acknowledged = spoil(prepare(url, options), operation)
-        assert workers.run_all(dying, [(url, options, kill_at, *arguments)]) == [KILLED], points[kill_at - 1]
+        return url, options, spoil(prepare(url, options), operation)
+
+    def look(place):
+        url, options, acknowledged = place
         store = check_after(url, options, acknowledged)
         put_object(store, 7)
         assert store.verify(quick=True).ok
         assert recipe_key(recipe_of(7)) in store.known("priors")
-        return kill_at
 
+    # Opening passes no fault point when the store is there, so the n-th point of the process is that of the operation.
+    moments = moments_to_die(points, local=not options)
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(die_and_look, range(1, len(points) + 1))) == list(range(1, len(points) + 1))
+        places = list(pool.map(ready, moments))
+        dying_at = [(url, options, at, *arguments) for (url, options, _), at in zip(places, moments, strict=True)]
+        codes = workers.run_all(dying, dying_at, at_once=4)
+        assert [points[at - 1] for at, code in zip(moments, codes, strict=True) if code != KILLED] == []
+        list(pool.map(look, places))
+
+
+def moments_to_die(points, *, local):
+    """Number the points that leave something new behind: when a write has ended is when the next one begins.
+
+    On a disk, a removal goes on after the file is gone: the folders that it empties follow.
+    """
+    ends = ("done",) if local else ("done", "removed")
+    return [at for at, (stage, _) in enumerate(points, 1) if stage not in ends or at == len(points)]
 
 
 def spoil(store, operation):

@@ -25,7 +25,7 @@ def place(request):
 @pytest.mark.slow
 def test_sixteen_processes_lose_no_row_and_double_none(place, tmp_path):
     url, options = place
-    count = 200 if not options else 12
+    count = 60 if not options else 6
     result = workers.commit_storm(url, options, str(tmp_path), 16, count)
     assert result["codes"] == [0] * 16
     assert len(result["acknowledged"]) == 16 * count
@@ -55,14 +55,9 @@ def test_sixteen_processes_make_one_object_once(place, tmp_path):
 
 def test_a_killed_holder_is_replaced_once_and_in_time(place, tmp_path):
     log, ttl_s = tmp_path / "log", 2.0
-    holder = workers.CONTEXT.Process(target=workers.make_once, args=(*place, 1, ttl_s, 600.0, str(log)))
-    holder.start()
+    holder = workers.start(workers.make_once, *place, 1, ttl_s, 600.0, str(log))
     wait_for(lambda: events(log))
-    others = [
-        workers.CONTEXT.Process(target=workers.make_once, args=(*place, 1, ttl_s, 0.0, str(log))) for _ in range(6)
-    ]
-    for other in others:
-        other.start()
+    others = [workers.start(workers.make_once, *place, 1, ttl_s, 0.0, str(log)) for _ in range(6)]
     time.sleep(ttl_s)  # they wait: the holder is alive
     assert [what for what, *_ in events(log)] == ["began"]
     os.kill(holder.pid, signal.SIGKILL)
@@ -95,8 +90,7 @@ def stopped_maker(url, options, number, ttl_s, log):
 
 def test_a_paused_holder_cannot_publish_after_the_takeover(place, tmp_path):
     log, ttl_s = tmp_path / "log", 1.5
-    paused = workers.CONTEXT.Process(target=stopped_maker, args=(*place, 1, ttl_s, str(log)))
-    paused.start()
+    paused = workers.start(stopped_maker, *place, 1, ttl_s, str(log))
     wait_for(lambda: events(log))
     os.kill(paused.pid, signal.SIGSTOP)
     url, options = place

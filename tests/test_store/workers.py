@@ -15,18 +15,32 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.test_store.workers", "s3fs", "pyarrow.dataset", "prior_store.manifest.index"])
 
 
-def run_all(target, argument_lists, patience_s=200):
-    """Run one process per argument list; give their exit codes."""
-    processes = [CONTEXT.Process(target=target, args=arguments) for arguments in argument_lists]
-    for process in processes:
-        process.start()
-    ends = time.monotonic() + patience_s
-    for process in processes:
-        process.join(max(0.0, ends - time.monotonic()))
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-    return [process.exitcode for process in processes]
+def start(target, *arguments):
+    """Start one process, from the main thread alone.
+
+    A start also asks all earlier children whether they have ended, and their exit status can be read once: of two
+    threads that ask at the same time, one gets the status and the other 255.
+    """
+    assert threading.current_thread() is threading.main_thread(), "start children from the main thread"
+    process = CONTEXT.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def run_all(target, argument_lists, patience_s=200, at_once=16):
+    """Run one process per argument list, so many at once; give their exit codes."""
+    codes, waiting = [], list(argument_lists)
+    while waiting:
+        processes = [start(target, *arguments) for arguments in waiting[:at_once]]
+        del waiting[:at_once]
+        ends = time.monotonic() + patience_s
+        for process in processes:
+            process.join(max(0.0, ends - time.monotonic()))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+        codes += [process.exitcode for process in processes]
+    return codes
 
 
 def kill_me_at(number):
@@ -153,12 +167,9 @@ def soak(url, options, folder, seconds, *, writers=4, readers=2, compactors=2):
     Store.open(url, storage_options=options)
     ends = time.time() + seconds
     roles = [(commit_until, writers), (read_until, readers), (compact_until, compactors)]
-    processes = []
-    for target, count in roles:
-        for worker in range(count):
-            process = CONTEXT.Process(target=target, args=(url, options, worker, str(folder), ends))
-            process.start()
-            processes.append(process)
+    processes = [
+        start(target, url, options, worker, str(folder), ends) for target, count in roles for worker in range(count)
+    ]
     for process in processes:
         process.join(seconds + 120)
     counts = {name: _sum_of(Path(folder) / name) for name in ("reads", "compactions")}
@@ -181,6 +192,7 @@ def commit_storm(url, options, folder, processes, count):
         commit_many,
         [(url, options, worker, count, f"{folder}/{worker}.acknowledged") for worker in range(processes)],
         patience_s=900,
+        at_once=processes,
     )
     return {
         "codes": codes,

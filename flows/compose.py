@@ -61,7 +61,7 @@ def _hydra_line(text: str, problems: list[str]) -> str | None:
             problems.append(f"{key} has no value; write {key}=...")
         else:
             problems.append(
-                f"{text!r} is neither a sheet nor a setting; write key=value, for example schedule.num_inference_steps=20"
+                f"{text!r} is no setting; write key=value, for example sheet=my.csv schedule.num_inference_steps=20"
             )
         return None
     if key in GROUPS:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
 from flows.cli.arguments import Json, JsonLogs, Overrides
 from flows.cli.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from flows.cli.store import app as store_app
-
-if TYPE_CHECKING:
-    from flows.prepare import Only
+from flows.cli.ui import app as ui_app
 
 app = typer.Typer(
     name="headstart",
@@ -22,9 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-)
-ui_app = typer.Typer(
-    help="Start, stop and open the Prefect server of this machine.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(ui_app, name="ui")
 app.add_typer(store_app, name="store")
@@ -94,7 +89,8 @@ def run(
     json_logs: JsonLogs = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the summary")] = False,
     only: Annotated[
-        str, typer.Option(help="all; priors: record them and make no variants; variants: only of priors that are there")
+        Literal["all", "priors", "variants"],
+        typer.Option(help="all; priors: record them and make no variants; variants: only of priors that are there"),
     ] = "all",
 ) -> None:
     """Make every row of a sheet that the store lacks.
@@ -103,9 +99,7 @@ def run(
     """
     from flows.cli.run import run as run_batch
 
-    if only not in {"all", "priors", "variants"}:
-        _fail(f"--only {only!r} is not known; choose one of ['all', 'priors', 'variants']")
-    raise typer.Exit(run_batch(overrides or [], json_logs=json_logs, quiet=quiet, only=cast("Only", only)))
+    raise typer.Exit(run_batch(overrides or [], json_logs=json_logs, quiet=quiet, only=only))
 
 
 @app.command()
@@ -205,63 +199,6 @@ def doctor(overrides: Overrides = None, as_json: Json = False) -> None:
     findings = examine(overrides or [])
     typer.echo(told(findings, as_json=as_json), nl=False)
     raise typer.Exit(EXIT_SOME_FAILED if any(finding.status == "fail" for finding in findings) else EXIT_DONE)
-
-
-@ui_app.command("start")
-def ui_start(overrides: Overrides = None) -> None:
-    """Start the Prefect server (or find it running) and say where it is.
-
-    Example: headstart ui start server.port=4300
-    """
-    from flows.compose import compose_settings
-    from flows.on_prefect.server import quiet_environment, start
-
-    quiet_environment()
-    typer.echo(f"the Prefect UI is at {start(compose_settings(overrides or []).server).ui_url}")
-
-
-@ui_app.command("stop")
-def ui_stop() -> None:
-    """Stop the server that Headstart started.
-
-    Example: headstart ui stop
-    """
-    from flows.on_prefect.server import stop
-
-    typer.echo("stopped" if stop() else "no server of Headstart's is running")
-
-
-@ui_app.command("status")
-def ui_status() -> None:
-    """Say whether the server runs and answers. Exit code 1 when it does not.
-
-    Example: headstart ui status
-    """
-    from flows.on_prefect.server import healthy, log_file, running
-
-    server = running()
-    if server is None:
-        typer.echo("not running; start it with: headstart ui start")
-        raise typer.Exit(EXIT_SOME_FAILED)
-    answers = healthy(server.api_url)
-    typer.echo(
-        f"running at {server.ui_url} (process {server.pid}), {'answers' if answers else f'does not answer; see {log_file()}'}"
-    )
-    raise typer.Exit(EXIT_DONE if answers else EXIT_SOME_FAILED)
-
-
-@ui_app.command("open")
-def ui_open() -> None:
-    """Open the UI in a browser.
-
-    Example: headstart ui open
-    """
-    from flows.on_prefect.server import running
-
-    server = running()
-    if server is None:
-        _fail("no server is running; start it with: headstart ui start")
-    typer.launch(server.ui_url)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from flows.graph.batch import BatchResult
 from flows.graph.study import Found
 from flows.prepare import Prepared
 from tasks.making.progress import clock
+from tasks.pages.inflection import how_sure
 from tasks.studies.conclusion import LEAST_PAIRS, MEASURES
 
 _MANY_LINES = 40
@@ -86,12 +87,3 @@ def study_closing(found: Found, ui: str | None, overrides: Sequence[str]) -> str
     if ui:
         lines.append(f"UI:      {ui}")
     return "\n".join(lines) + "\n"
-
-
-def how_sure(record: Mapping[str, Any]) -> str:
-    """What can be said of the answer's certainty."""
-    advice, pairs = record["advice"], len(record["pairs"]) - len(record["mute"])
-    if advice["certainty"] is None:
-        return f"nobody can say from {pairs} pair{'s' if pairs != 1 else ''}; measure {LEAST_PAIRS} or more"
-    low, high = advice["start_steps"]
-    return f"{advice['certainty']:.0%} of resamples find it good enough; 95 % of their own answers start between {low} and {high}"

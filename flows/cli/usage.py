@@ -23,7 +23,11 @@ def usage_message(error: Any, words: Sequence[str]) -> str | None:
     command = context.command_path if context else "headstart"
     if type(error).__name__ == "NoSuchOption":
         return f"there is no option {error.option_name}{_instead(error, words)}; `{command} --help` lists all"
-    said = re.sub(r"\. Did you mean (.*)\?$", r" (did you mean \1?)", str(tell())).replace(": Value error,", ":").rstrip(".")
+    said = (
+        re.sub(r"\. Did you mean (.*)\?$", r" (did you mean \1?)", str(tell()))
+        .replace(": Value error,", ":")
+        .rstrip(".")
+    )
     return f"{said[:1].lower()}{said[1:]}; see `{command} --help`"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.pages.report import rendered
+from tasks.studies.conclusion import LEAST_PAIRS
 
 _MEASURES = (
     ("followed", "Followed its prompt", "0 = still the prior, 1 = like a full run"),
@@ -18,7 +19,16 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 320, 220, 34, 28, 12
 def page(record: Mapping[str, Any]) -> str:
     """inflection.html."""
     plots = [_plot(record, name, title, note) for name, title, note in _MEASURES] if record["lines"] else []
-    return rendered("inflection.html.j2", record=record, plots=plots)
+    return rendered("inflection.html.j2", record=record, plots=plots, sure=how_sure(record))
+
+
+def how_sure(record: Mapping[str, Any]) -> str:
+    """What can be said of the answer's certainty."""
+    advice, pairs = record["advice"], len(record["pairs"]) - len(record["mute"])
+    if advice["certainty"] is None:
+        return f"nobody can say from {pairs} pair{'s' if pairs != 1 else ''}; measure {LEAST_PAIRS} or more"
+    low, high = advice["start_steps"]
+    return f"{advice['certainty']:.0%} of resamples find it good enough; 95 % of their own answers start between {low} and {high}"
 
 
 def _plot(record: Mapping[str, Any], name: str, title: str, note: str) -> dict[str, Any]:

@@ -128,3 +128,28 @@ def test_find_inflection_is_a_function_and_a_flow(tmp_path, tiny_folder, monkeyp
         runs = client.read_flow_runs()
     study = next(run for run in runs if run.name == "inflection of s.csv")
     assert study.state_name == "Completed"
+
+
+def test_from_few_pairs_nothing_is_said_of_certainty_and_nothing_kept_unless_told_to(bench):
+    (bench.folder / "sheet.csv").write_text(SHEET)
+    bench.settings = DEMO
+    few = ["inflection.pairs=1", "inflection.tails=[exact]", "inflection.follow=0.1", "inflection.detail=0.1"]
+    result = bench.run("inflection", *few, "guidance=3")
+    assert result.returncode == 0, result.stderr
+    assert "% of resamples" not in result.stdout
+    assert "Not kept for start_step=auto: measure 5 pairs or more, or say --force" in result.stdout
+    study = next((bench.folder / "store" / "batches").glob("inflection-*"))
+    assert not (study / "inflection.json").exists()
+    page = (study / "inflection.html").read_text()
+    assert "re-spaced tail" not in page, "the legend names only what is drawn"
+    assert "% of resamples" not in page
+    assert "measured by" not in bench.run("plan", "guidance=3").stdout
+    forced = bench.run("inflection", *few, "guidance=3", "--force")
+    assert (study / "inflection.json").exists(), forced.stdout
+
+
+def test_a_start_step_that_no_tail_can_try_is_told(bench):
+    bench.write_sheet(["fox"], ["runs"])
+    result = bench.run("inflection", "inflection.start_steps=[0,2]", "inflection.tails=[1]", "server=none")
+    assert result.returncode == 2
+    assert "inflection.start_steps=[2] cannot be tried" in result.stderr

@@ -1,0 +1,46 @@
+"""How starts are measured, and variants looked at."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.settings.group import Group
+from tasks.settings.tail import StepsOfTail
+
+
+class InflectionSettings(Group):
+    """How `headstart inflection` looks for the best start step."""
+
+    pairs: int = Field(8, ge=1, description="rows of the sheet to measure, spread over its identities")
+    start_steps: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, description="start steps to try; null = all, or every second where there are more than 12"
+    )
+    tails: tuple[StepsOfTail, ...] = Field(("exact", 1, 2, 3), min_length=1, description="tails to try at each")
+    starts: tuple[Literal["snapshot", "line"], ...] = Field(
+        ("snapshot", "line"), min_length=1, description="ways to start; `line` is tried with re-spaced tails"
+    )
+    follow: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="share of pairs in which the model has to see the row's prompt, as in a full run, rather than the prior's",
+    )
+    detail: float = Field(0.8, gt=0, le=1, description="share of a full run's fine detail that a variant has to have")
+    force: bool = Field(False, description="keep the answer for `auto` even when fewer than 5 pairs were measured")
+
+
+class GuardSettings(Group):
+    """Looks at every variant: did it keep its identity, did it move away from the prior? `guard=on` turns it on."""
+
+    enabled: bool = Field(False, description="measure every variant against its prior and mark doubtful ones")
+    least_kept: float = Field(
+        0.5, ge=-1, le=1, description="less agreement of the first moment with the prior's is a lost identity"
+    )
+    least_moved: float = Field(
+        0.2, ge=0, description="less distance from the prior, in units of its spread, is not moving away"
+    )
+    retry_earlier: int = Field(
+        0, ge=0, description="redo a variant that did not move away from so many steps earlier, once"
+    )

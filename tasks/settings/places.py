@@ -1,0 +1,48 @@
+"""Where a batch reads and writes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from tasks.settings.group import Group
+
+
+class SheetSettings(Group):
+    """How a prompt sheet is read, and what it may reach."""
+
+    path: str | None = Field(
+        None, description="file or URL of the sheet, `-` for standard input, `demo` for the one that ships"
+    )
+    format: Literal["auto", "csv", "tsv", "jsonl", "yaml", "parquet"] = Field("auto", description="auto = by file name")
+    identities: str | None = Field(None, description="a second file with the identities' own columns")
+    allow_roots: tuple[str, ...] = Field(
+        (), description="folders or URL prefixes that images may come from, beside the sheet's own folder"
+    )
+    allow_http: bool = Field(False, description="allow http(s) images")
+    max_image_pixels: int = Field(40_000_000, gt=0, description="larger images are refused before they are decoded")
+    max_rows: int = Field(100_000, gt=0, description="more rows than this after expansion are refused")
+    ignore_unknown: bool = Field(False, description="leave out columns that a sheet does not know, with a note")
+
+
+class StoreSettings(Group):
+    """Where priors, variants and the manifest lie."""
+
+    url: str = Field("headstart-store", description="folder or fsspec URL (s3://bucket/prefix, memory://name)")
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="fsspec options (endpoint, profile); secrets by environment only"
+    )
+    verify_hashes: bool = Field(True, description="check sha256 of every file that is read")
+
+    @field_validator("storage_options")
+    @classmethod
+    def _no_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        # The resolved tree is kept with every batch, so a secret in here would end up on disk.
+        for name in value:
+            if re.search(r"secret|token|password|^key$", name, re.IGNORECASE):
+                raise ValueError(
+                    f"storage option {name!r} looks like a secret; give it by environment (AWS_* variables, a profile), not by config"
+                )
+        return value

@@ -1,0 +1,115 @@
+"""What decides results: the model, the walk, what makes it quicker or smaller, what a prior keeps, and the video."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from prior_engine.requests.schedule import Grid, Schedule
+from prior_engine.requests.steps import Keep
+from tasks.settings.group import Group
+from tasks.settings.tail import StepsOfTail
+
+
+class ModelSettings(Group):
+    """Which weights, and the size they were made for."""
+
+    source: str = Field("demo", description="folder in diffusers layout, hub id or `demo` (embedded)")
+    revision: str | None = Field(None, description="commit of a hub id; resolved and recorded when it is a branch name")
+    pipeline: str | None = Field(None, description="pipeline class, when it is not the one that model_index.json names")
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto = bf16 on CUDA, fp32 elsewhere")
+    offline: bool = Field(True, description="never ask a hub; a hub id must be in the local cache already")
+    height: int = Field(480, gt=0, description="pixels, for rows that name no height")
+    width: int = Field(832, gt=0, description="pixels, for rows that name no width")
+    frames: int = Field(81, gt=0, description="frames, for rows that name no frames")
+    guidance: float = Field(5.0, ge=0, description="guidance scale when neither row nor settings name one")
+    fps: int = Field(16, gt=0, description="frames a second that the model was trained at")
+    max_sequence_length: int | None = Field(
+        None, gt=0, description="tokens of a prompt that the encoder takes; null = the family's own"
+    )
+    start_step: int | None = Field(None, ge=0, description="measured best start step of this model; what `auto` means")
+    tail: StepsOfTail | None = Field(None, description="measured best tail; what `auto` means")
+    start: Literal["snapshot", "line"] = Field("snapshot", description="measured best way to start; what `auto` means")
+
+
+class ScheduleSettings(Group):
+    """Everything that fixes the walk; the engine's own `Schedule` says what is allowed."""
+
+    scheduler: str | None = Field(
+        "FlowMatchEulerDiscreteScheduler", description="diffusers scheduler class; null = the model's own"
+    )
+    config: dict[str, Any] = Field(default_factory=dict, description="further config of that class")
+    grid: Grid = Field("wan", description="how sigmas are laid")
+    num_inference_steps: int = Field(
+        10, ge=2, le=1000, description="steps of a full run; an explicit grid has as many as it lists"
+    )
+    denoising_strength: float = Field(1.0, description="where the walk starts, before the shift")
+    sigma_shift: float | None = Field(5.0, description="shift of the grid; null = the scheduler's own")
+    sigmas: tuple[float, ...] | None = Field(None, description="explicit sigmas (grid: explicit)")
+    timesteps: tuple[float, ...] | None = Field(
+        None, description="explicit timesteps (grid: explicit), alone or beside sigmas where a model wants both"
+    )
+
+    @property
+    def for_engine(self) -> Schedule:
+        """The same, as the engine takes it."""
+        return Schedule(**dict(self))
+
+    @model_validator(mode="after")
+    def _can_be_walked(self) -> Self:
+        steps = self.for_engine.num_inference_steps
+        if steps != self.num_inference_steps and "num_inference_steps" in self.model_fields_set:
+            raise ValueError(
+                f"{steps} steps are listed, and num_inference_steps is {self.num_inference_steps}; leave num_inference_steps out, or make them equal"
+            )
+        if steps < 2:
+            raise ValueError("1 step is listed, and nothing could start from it; list at least 2")
+        object.__setattr__(self, "num_inference_steps", steps)
+        return self
+
+
+class AccelSettings(Group):
+    """What makes runs quicker or smaller. Caches are for variants only; priors are recorded without."""
+
+    cache: Literal["none", "first_block", "mag", "taylorseer", "pab"] = Field(
+        "none", description="activation cache for variants"
+    )
+    cache_options: dict[str, Any] = Field(default_factory=dict, description="options of that cache")
+    attention_backend: str | None = Field(None, description="diffusers attention backend; null = its default")
+    deterministic: bool = Field(True, description="deterministic kernels, no autotuning")
+    offload: Literal["none", "group"] = Field(
+        "none", description="group = weights wait in the machine's memory and come to the device in groups"
+    )
+    quantization: Literal["float8_e4m3fn", "float8_e5m2"] | None = Field(
+        None, description="keep the weights at 8 bits; priors too, and it changes results"
+    )
+    vae_tiling: bool = Field(False, description="decode in tiles: less memory, and it changes results")
+
+
+class PriorSettings(Group):
+    """What a prior keeps, and how long others wait for it."""
+
+    keep: str | tuple[int, ...] = Field(
+        "all",
+        description="`all`, `from:K`, or a list of steps whose snapshots are kept; those that rows start from always are",
+    )
+    guidance: float | None = Field(None, ge=0, description="guidance of priors; null = as for variants")
+    lease_s: float = Field(60.0, gt=0, description="a claim whose holder gave no sign for so long may be taken over")
+    wait_s: float | None = Field(
+        None, gt=0, description="how long to wait for another process that makes the same prior; null = for ever"
+    )
+
+    @field_validator("keep")
+    @classmethod
+    def _known_way_to_keep(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        Keep(value)
+        return value
+
+
+class VideoSettings(Group):
+    """How frames become files."""
+
+    fps: int | None = Field(None, gt=0, description="null = the model's")
+    quality: float = Field(8, ge=0, le=10, description="0 smallest, 10 best")
+    pix_fmt: str = Field("yuv420p", description="ffmpeg pixel format; yuv420p plays everywhere")

@@ -90,7 +90,8 @@ def _stable_mapping(value: Mapping[Any, object], at: str) -> dict[str, object]:
     stable = {}
     for name, item in value.items():
         if type(name) is not str:
-            raise RecipeError(f"recipe field {at!r} has the key {name!r}; keys must be text")
+            place = f"recipe field {at!r}" if at else "the recipe"
+            raise RecipeError(f"{place} has the key {name!r}; keys must be text")
         where = f"{at}.{name}" if at else name
         if name.lower() in NOT_DECIDING:
             raise RecipeError(
@@ -133,5 +134,5 @@ def _stable_text(value: str, at: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise RecipeError(f"recipe field {at!r} holds {value!r}, which is no valid Unicode; clean the text") from None
+        raise RecipeError(f"recipe field {at!r} holds {value!r}, which is not valid Unicode; clean the text") from None
     return value

@@ -126,5 +126,5 @@ class Store(Holdings):
         if free is not None and free < needed:
             raise NoSpaceError(
                 f"{needed / 2**20:,.0f} MiB are needed and {free / 2**20:,.0f} MiB are free under {self.url}; keep fewer "
-                "steps, or free some room with `store gc`"
+                "steps, or free some room with `headstart store gc`"
             )

@@ -50,4 +50,6 @@ def probe(files: Files, content: bytes) -> Capabilities:
 def require_writable(files: Files, capabilities: Capabilities) -> None:
     """Refuse to write where that is known to be impossible."""
     if not capabilities.writable:
-        raise StoreReadOnlyError(f"{files.url} can be read but not written with these rights; open it with others")
+        raise StoreReadOnlyError(
+            f"{files.url} can be read but not written; open it as a user, or with credentials, that may write"
+        )

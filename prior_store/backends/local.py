@@ -206,7 +206,7 @@ class LocalFiles(Files):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise NoSpaceError(
-                error.errno, f"no space left under {self.url} for {what}; free some with `store gc`"
+                error.errno, f"no space left under {self.url} for {what}; free some with `headstart store gc`"
             ) from error
 
     def _link(self, temporary: Path, target: Path) -> bool:

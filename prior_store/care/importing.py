@@ -76,7 +76,9 @@ def _taken(store: Holdings, source: Holdings, commit: Commit) -> Mapping[str, An
             # A file on this machine is read where it lies; from elsewhere it has to come into memory.
             content = source.local_path_of(commit, name) or source.read_file(commit, name)
             if claim.put_file(name, content, storage_dtype=info.storage_dtype).sha256 != info.sha256:
-                raise DamagedError(f"{name} does not have the committed sha256; run `store repair` on {source.url}")
+                raise DamagedError(
+                    f"{name} does not have the committed sha256; run `headstart store repair` on {source.url}"
+                )
         # A row of a newer release may hold columns that this one does not know.
         row = {name: value for name, value in commit.row.items() if name in schema.NAMES - _OF_THE_PLACE}
         return claim.publish(

@@ -99,6 +99,6 @@ class damage_told:  # noqa: N801 - reads as a sentence where it is used
             isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         ):
             raise DamagedError(
-                f"manifest file {self._path} cannot be read ({error}); run `store repair`: it goes into quarantine and "
-                "its rows are rebuilt from the commit records"
+                f"manifest file {self._path} cannot be read ({error}); run `headstart store repair`: that puts it into quarantine and "
+                "rebuilds its rows from the commit records"
             ) from error

@@ -134,7 +134,7 @@ def _checked(row: Mapping[str, Any], now: dt.datetime) -> dict[str, Any]:
         raise RowError(f"manifest row has unknown columns {unknown}; the manifest has {sorted(NAMES)}")
     missing = [name for name in ("kind", "key", "status") if not row.get(name)]
     if missing:
-        raise RowError(f"manifest row {dict(row)!r} lacks {missing}")
+        raise RowError(f"manifest row {dict(row)!r} lacks {missing}; every row needs kind, key and status")
     if row["kind"] not in KINDS:
         raise RowError(f"manifest row has kind={row['kind']!r}; choose one of {sorted(KINDS)}")
     ready = {name: _value(name, value) for name, value in row.items()}

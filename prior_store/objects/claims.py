@@ -198,7 +198,9 @@ class Claim(AbstractContextManager["Claim"]):
         """Compare with the commit that is there: the same recipe must have given the same bytes."""
         there = read_commit(self._backend, self.kind, self.key)
         if there is None:
-            raise DamagedError(f"{self.kind}/{self.key[:12]} lost its commit while we published; run `store verify`")
+            raise DamagedError(
+                f"{self.kind}/{self.key[:12]} lost its commit while we published; run `headstart store verify`"
+            )
         self.commit = there
         differing = sorted(
             name for name, info in ours.files.items() if name in there.files and there.files[name].sha256 != info.sha256

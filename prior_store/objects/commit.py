@@ -111,7 +111,7 @@ class Commit:
             plain = json.loads(content)
             if plain["format"] != FORMAT:
                 raise DamagedError(
-                    f"{place} has the format {plain['format']!r}; this release reads {FORMAT!r}: update it"
+                    f"{place} has the format {plain['format']!r}; this release reads {FORMAT!r}; update this installation"
                 )
             commit = cls(
                 kind=plain["kind"],
@@ -129,11 +129,13 @@ class Commit:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
-                f"{place} is not a whole commit record ({type(error).__name__}: {error}); run `store repair` to put it "
+                f"{place} is not a whole commit record ({type(error).__name__}: {error}); run `headstart store repair` to put it "
                 "into quarantine, then make the object again"
             ) from error
         if (commit.kind, commit.key) != (kind, key) or recipe_key(commit.recipe) != key:
-            raise DamagedError(f"{place} belongs to another recipe; run `store repair` to put it into quarantine")
+            raise DamagedError(
+                f"{place} belongs to another recipe; run `headstart store repair` to put it into quarantine"
+            )
         return commit
 
 

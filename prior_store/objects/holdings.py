@@ -110,7 +110,9 @@ class Holdings:
             keys = [key for key in self.files.names(f"{room}/{prefix[:2]}") if key.startswith(prefix)]
             found += [(room, key) for key in keys if self.files.size(layout.commit_path(room, key)) is not None]
         if not found:
-            raise KeyNotFoundError(f"no object in {self.url} has a key that begins with {prefix!r}; see `store ls`")
+            raise KeyNotFoundError(
+                f"no object in {self.url} has a key that begins with {prefix!r}; see `headstart store ls`"
+            )
         if len(found) > 1:
             shown = ", ".join(f"{room}/{key[: len(prefix) + 6]}" for room, key in found[:5])
             raise AmbiguousKeyError(f"{prefix!r} begins {len(found)} keys ({shown}); give more digits")
@@ -134,7 +136,7 @@ class Holdings:
         values, metadata = tensors.decode(content, path)
         digest = metadata.pop(CONTENT_DIGEST, None)
         if self.verify_hashes and digest != tensors.content_digest(values):
-            raise DamagedError(f"{path} is not what was kept; remove it, it will be encoded again")
+            raise DamagedError(f"{path} is not what was kept; remove it, and the text is encoded again")
         return values, metadata
 
     # Manifest
@@ -171,7 +173,7 @@ class Holdings:
         found = self.commit_of(*commit)
         if found is None:
             kind, key = commit
-            raise KeyNotFoundError(f"{kind}/{key[:12]} is not committed in {self.url}; see `store ls`")
+            raise KeyNotFoundError(f"{kind}/{key[:12]} is not committed in {self.url}; see `headstart store ls`")
         return found
 
     def _file_of(self, commit: Commit, name: str) -> tuple[str, FileInfo]:
@@ -185,13 +187,15 @@ class Holdings:
         try:
             return self.files.read(path)
         except FileNotFoundError:
-            raise DamagedError(f"{path} was committed and is gone; run `store verify`") from None
+            raise DamagedError(f"{path} was committed and is gone; run `headstart store repair`") from None
 
     def _compare(self, path: str, size: Callable[[], int], digest: Callable[[], str], info: FileInfo) -> None:
         try:
             if size() != info.bytes:
-                raise DamagedError(f"{path} has {size()} bytes where {info.bytes} were committed; run `store repair`")
+                raise DamagedError(
+                    f"{path} has {size()} bytes where {info.bytes} were committed; run `headstart store repair`"
+                )
             if self.verify_hashes and digest() != info.sha256:
-                raise DamagedError(f"{path} does not have the committed sha256; run `store repair`")
+                raise DamagedError(f"{path} does not have the committed sha256; run `headstart store repair`")
         except FileNotFoundError:
-            raise DamagedError(f"{path} was committed and is gone; run `store repair`") from None
+            raise DamagedError(f"{path} was committed and is gone; run `headstart store repair`") from None

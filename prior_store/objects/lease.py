@@ -66,7 +66,9 @@ class Holder:
         try:
             return cls(**json.loads(content))
         except (ValueError, TypeError) as error:
-            raise DamagedError(f"{place} is not a lease record ({error}); run `store repair`") from error
+            raise DamagedError(
+                f"{place} is not a lease record ({error}); remove that file, and the key can be claimed again"
+            ) from error
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"

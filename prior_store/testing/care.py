@@ -93,7 +93,7 @@ class CarePromises(Promises):
         (path, *_rest) = store.files.find("manifest/log")
         store.files.put(path, store.files.read(path)[:-50])
         fresh = Store.open(url, storage_options=options)
-        with pytest.raises(DamagedError, match=f"manifest file {path} cannot be read .*store repair"):
+        with pytest.raises(DamagedError, match=f"manifest file {path} cannot be read .*headstart store repair"):
             fresh.manifest()
         fixed = fresh.repair()
         assert fixed.before.problems[0].what == "damaged manifest file"

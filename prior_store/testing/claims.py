@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from prior_store.errors import ClaimCancelledError, ClaimTimeoutError
+from prior_store.errors import ClaimCancelledError, ClaimTimeoutError, DamagedError
 from prior_store.layout import COMMIT, claim_path, commit_path
 from prior_store.objects.commit import Commit
 from prior_store.recipe import recipe_key
@@ -80,3 +80,14 @@ class ClaimPromises(Promises):
         names = store.files.names(commit_path("priors", commit.key).removesuffix(f"/{COMMIT}"))
         assert names == sorted([COMMIT, commit.attempt])
         assert store.files.size(claim_path("priors", commit.key, 1)) is None
+
+    def test_a_torn_lease_is_told_and_its_removal_frees_the_key(self, store: Store) -> None:
+        key = recipe_key(recipe_of(1))
+        path = claim_path("priors", key, 1)
+        store.files.put(path, b'{"nonce":')
+        assert store.repair().actions == ()  # so a message must not send anybody there
+        with pytest.raises(DamagedError, match=f"{path} is not a lease record .* remove that file"):
+            store.claim("priors", key, wait_s=0).__enter__()
+        store.files.remove(path)
+        with store.claim("priors", key, wait_s=0) as claim:
+            assert claim.commit is None

@@ -107,7 +107,7 @@ class ObjectPromises(Promises):
         whole = store.files.read(path)
         for broken in (whole[:100], b"", b"[]", whole.replace(b'"seed": 1', b'"seed": 2')):
             store.files.put(path, broken)
-            with pytest.raises(DamagedError, match="store repair"):
+            with pytest.raises(DamagedError, match="headstart store repair"):
                 store.commit_of("priors", commit.key)
 
     def test_precision_is_lowered_only_where_the_recipe_says_so(self, store: Store) -> None:

@@ -157,7 +157,7 @@ def test_no_space_is_said_and_nothing_is_left(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("prior_store.backends.local.os.fsync", full)
-        with pytest.raises(NoSpaceError, match=r"no space left under file://.* free some with `store gc`"):
+        with pytest.raises(NoSpaceError, match=r"no space left under file://.* free some with `headstart store gc`"):
             put_object(store, 1)
     left = {path.rsplit("/", 1)[1].split("-")[0] for path in set(store.files.find("")) - before}
     assert left <= {"claim", "hb"}
@@ -176,7 +176,7 @@ def test_a_disk_that_is_full_at_the_last_moment_gives_no_commit(tmp_path, monkey
     with store.claim("variants", recipe_key(recipe)) as claim, monkeypatch.context() as patch:
         claim.put_file("video.mp4", b"frames")
         patch.setattr("prior_store.backends.local.os.fsync", full)
-        with pytest.raises(NoSpaceError, match="free some with `store gc`"):
+        with pytest.raises(NoSpaceError, match="free some with `headstart store gc`"):
             claim.publish(recipe=recipe)
     assert store.commit_of("variants", recipe_key(recipe)) is None
     with store.claim("variants", recipe_key(recipe), wait_s=0) as claim:

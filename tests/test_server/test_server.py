@@ -62,7 +62,7 @@ def test_many_starts_at_once_start_one(home):
 
 def test_it_outlives_the_process_that_started_it(home):
     program = (
-        "import sys; from flows import server; from tasks.settings import ServerSettings;"
+        "import sys; from flows.on_prefect import server; from tasks.settings import ServerSettings;"
         f"server._command = lambda port: [sys.executable, '-c', {STAND_IN!r}, str(port)];"
         "print(server.start(ServerSettings(port=4700)).pid)"
     )

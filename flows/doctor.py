@@ -134,7 +134,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _ffmpeg(_: Settings) -> Iterator[Finding]:
     from tasks.errors import PlanError
-    from tasks.making.ffmpeg import WHAT_TO_DO, usable_ffmpeg
+    from tasks.making.video import WHAT_TO_DO, usable_ffmpeg
 
     try:
         yield Finding(part="ffmpeg", status="ok", seen=f"{usable_ffmpeg()}, writes H.264")

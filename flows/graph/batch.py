@@ -11,10 +11,10 @@ from flows.graph.run import Means, run_graph
 from flows.graph.work import Graph, Work
 from flows.prepare import Prepared
 from tasks.making.encode import PROMPTS, encode_prompts
-from tasks.making.ffmpeg import usable_ffmpeg
 from tasks.making.prior import make_prior
 from tasks.making.progress import Progress
 from tasks.making.variant import make_variants
+from tasks.making.video import usable_ffmpeg
 from tasks.pages.report import write_report
 from tasks.planning.document import plan_document, settings_yaml
 from tasks.planning.estimate import estimate
@@ -146,7 +146,7 @@ def _prior(prior: PlannedPrior) -> Work:
 
 
 def _variant(row: PlannedVariant, made_here: set[str]) -> Work:
-    parent = row.parent_row or row.prior_key
+    parent = PROMPTS if row.way.is_full else row.parent_row or row.prior_key
     return Work(
         id=row.row_id,
         kind="variant",

@@ -11,8 +11,7 @@ from tasks.context import Context
 from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
-from tasks.making.manifest_row import manifest_row
-from tasks.making.outcome import failed
+from tasks.making.ended import failed, manifest_row
 from tasks.making.runtime import Runtime, runtime_for
 from tasks.making.video import scratch_folder, write_files
 from tasks.planning.planned import PlannedPrior

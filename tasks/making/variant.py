@@ -16,12 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.context import Context
-from tasks.errors import InterruptedBatchError, PlanError
+from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
+from tasks.making.ended import failed, manifest_row
 from tasks.making.guard import Look, earlier, look
-from tasks.making.manifest_row import manifest_row
-from tasks.making.outcome import failed
+from tasks.making.parents import Parents
 from tasks.making.prior import step_file, versions
 from tasks.making.runtime import Runtime, runtime_for
 from tasks.making.video import scratch_folder, write_files
@@ -30,8 +30,8 @@ from tasks.planning.recipes import cache_of
 from tasks.result import Result
 
 if TYPE_CHECKING:
-    from prior_engine import Snapshot, VariantResult
-    from prior_store import Claim, Commit
+    from prior_engine import VariantResult
+    from prior_store import Claim
 
 log = logging.getLogger("headstart")
 
@@ -70,8 +70,7 @@ class _Chunk:
         self.stopped = False
         # Rows of a longer chunk are listed together at its end; a kill before that costs the rows, not the work.
         self._rows: list[Mapping[str, Any]] = []
-        self._snapshots: dict[tuple[str, int], tuple[Snapshot, Any]] = {}
-        self._homes: dict[str, Any] = {}
+        self._parents = Parents(runtime.store)
 
     def run(self, chunk: Sequence[PlannedVariant]) -> list[Result]:
         """One after the other through the device; decoding and writing run behind."""
@@ -154,19 +153,21 @@ class _Chunk:
         from prior_engine import Keep, ResumeOptions, RunOptions
 
         runtime, prior = self.runtime, self.prior
-        snapshot, pins = self._parent(work, start)
-        how = ResumeOptions(
-            pins=pins,
-            tail=work.way.tail,
-            history=self.context.settings.history,
-            line=start if work.way.start == "line" else None,
-        )
         options = RunOptions(
             keep=Keep(work.kept_steps),
             cache=cache_of(self.context.settings),
             cancel=runtime.stop.is_set,
             on_step=lambda step, steps: runtime.progress.step(work.row_id, work.label, step + 1, steps),
             embeddings=embeddings,
+        )
+        if work.way.is_full:
+            return lease.engine.scratch(prior.identity, work.conditioning, prior.schedule, options=options)
+        snapshot, pins = self._parents.snapshot(work, start)
+        how = ResumeOptions(
+            pins=pins,
+            tail=work.way.tail,
+            history=self.context.settings.history,
+            line=start if work.way.start == "line" else None,
         )
         return lease.engine.resume(
             snapshot, prior.identity, work.conditioning, prior.schedule, how=how, options=options
@@ -176,15 +177,17 @@ class _Chunk:
         """Walk; where the guard is on, look at what came out, and once more from earlier where that was asked for."""
         guard = self.context.settings.guard
         result = walk(work, work.start_step)
-        if not guard.enabled:
+        if not guard.enabled or work.way.is_full:
             return _Made(result=result, start=work.start_step, steps_run=result.steps_run, seconds=result.seconds)
-        home = self._home(work)
+        home = self._parents.home(work)
         seen = look(result.latents.latents, home, guard, started=work.start_step)
         made = _Made(
             result=result, start=work.start_step, steps_run=result.steps_run, seconds=result.seconds, look=seen
         )
         start = earlier(seen, guard)
-        if start is None or (work.way.start == "snapshot" and step_file(start) not in self._commit(work).files):
+        if start is None or (
+            work.way.start == "snapshot" and step_file(start) not in self._parents.commit_of(work).files
+        ):
             return made
         again = walk(work, start)
         return _Made(
@@ -194,41 +197,6 @@ class _Chunk:
             seconds=made.seconds + again.seconds,
             look=look(again.latents.latents, home, guard, started=start),
         )
-
-    def _home(self, work: PlannedVariant) -> Any:
-        """Where the parent's own walk ended, in latents."""
-        if work.parent_key not in self._homes:
-            commit = self._commit(work)
-            self._homes = {
-                work.parent_key: self.runtime.store.read_tensors(commit, _last_file(work, commit))[0]["latents"]
-            }
-        return self._homes[work.parent_key]
-
-    def _commit(self, work: PlannedVariant) -> Commit:
-        commit: Commit | None = self.runtime.store.commit_of(work.parent_kind, work.parent_key)
-        if commit is None:
-            raise PlanError(
-                f"the {work.parent_kind[:-1]} {work.parent_key[:12]} that {work.row_id!r} starts from is not in the store; "
-                "record it first: headstart run --only priors"
-            )
-        return commit
-
-    def _parent(self, work: PlannedVariant, start: int) -> tuple[Snapshot, Any]:
-        """The snapshot to start from, read once for all variants of this chunk that share it."""
-        from prior_engine import Snapshot
-
-        on_line = work.way.start == "line"
-        name = (work.parent_key, -1 if on_line else start)
-        if name not in self._snapshots:
-            commit = self._commit(work)
-            file = _last_file(work, commit) if on_line else step_file(start)
-            if file not in commit.files:
-                kept = sorted(int(kept_file[5:9]) for kept_file in commit.files if kept_file.startswith("step_"))
-                raise PlanError(
-                    f"prior {self.prior.name!r} keeps the steps {kept}, not {start}; start from one of these"
-                )
-            self._snapshots = {name: (Snapshot.from_parts(*self.runtime.store.read_tensors(commit, file)), commit.pins)}
-        return self._snapshots[name]
 
     def _finished(
         self, work: PlannedVariant, held: ExitStack, room: threading.BoundedSemaphore, finish: Any
@@ -285,10 +253,3 @@ class _Chunk:
             )
             self._rows.append(commit.row)
         return result
-
-
-def _last_file(work: PlannedVariant, commit: Commit) -> str:
-    """The file of where the parent's own walk ended."""
-    if work.parent_kind == "variants":
-        return "latents.safetensors"
-    return max((file for file in commit.files if file.startswith("step_")), default="")

@@ -113,7 +113,7 @@ def _variant(
 
 
 def _prior(entry: Mapping[str, Any], row: Mapping[str, Any] | None, batch: str) -> dict[str, Any]:
-    status, error = _ended(row, batch)
+    status, error = _ended(row, batch) if entry.get("used", True) else ("unused", None)
     return {
         "name": entry["identity"],
         "title": entry["identity"],

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prior_engine.requests.steps import Tail
 from prior_store import recipe_key
 from prior_store.errors import KeyNotFoundError
-from tasks.planning.ways import Start
 
 if TYPE_CHECKING:
     from prior_store import Store
@@ -31,7 +30,7 @@ class Advice:
     start_steps: tuple[int, int] | None
     pays: bool
     why: str
-    start: Start = "snapshot"
+    start: Literal["snapshot", "line"] = "snapshot"
 
 
 def guidance_of(settings: Settings) -> float:

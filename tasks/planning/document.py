@@ -10,6 +10,7 @@ from tasks.settings import Settings
 
 def plan_document(plan: Plan, batch: str, sheet_digest: str) -> dict[str, Any]:
     """All that a reader wants to know of a plan."""
+    used = {row.prior_key for row in plan.variants if not row.way.is_full} | plan.wanted_priors
     return {
         "batch": batch,
         "sheet": plan.sheet_name,
@@ -29,6 +30,8 @@ def plan_document(plan: Plan, batch: str, sheet_digest: str) -> dict[str, Any]:
                 "prompt": prior.identity.prompt,
                 "seed": prior.identity.seed,
                 "cached": prior.cached,
+                # Whether a row starts from it: rows of a prior that is not used are full runs.
+                "used": prior.key in used,
             }
             for prior in plan.priors
         ],
@@ -39,9 +42,9 @@ def plan_document(plan: Plan, batch: str, sheet_digest: str) -> dict[str, Any]:
                 "identity": variant.name,
                 "label": variant.label,
                 "prior": variant.prior_key,
-                "parent": variant.parent_key,
+                "parent": variant.parent_key or None,
                 "prompt": variant.conditioning.prompt,
-                "start_step": variant.start_step,
+                "start_step": None if variant.way.is_full else variant.start_step,
                 "tail": variant.way.tail,
                 "start": variant.way.start,
                 "sigma": variant.sigma,

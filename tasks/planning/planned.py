@@ -37,6 +37,7 @@ class PlannedVariant:
     place: str
     name: str
     prior: PlannedPrior
+    # What it starts from, priors or variants; nothing where it is a full run.
     parent_kind: str
     parent_key: str
     parent_row: str | None
@@ -63,6 +64,8 @@ class PlannedVariant:
     def label(self) -> str:
         """How people call this row: `fox/turns-left k6`."""
         short = self.row_id.removeprefix(f"{self.name}-")
+        if self.way.is_full:
+            return f"{self.name}/{short} full"
         way = "" if self.way.start == "snapshot" else " line"
         return f"{self.name}/{short} k{self.start_step}{way}" + (
             "" if self.way.tail == "exact" else f" in {self.steps}"

@@ -60,25 +60,30 @@ def prior_recipe(
 
 def variant_recipe(
     settings: Settings,
-    *,
+    prior: Mapping[str, Any],
     parent_key: str,
     conditioning: Conditioning,
     way: Way,
+    *,
     keeps: tuple[int, ...],
     cache: Cache | None,
-    fps: int,
 ) -> dict[str, Any]:
-    """All that decides a variant. The parent's key stands for the whole way up to the snapshot."""
+    """All that decides a variant. The parent's key stands for the whole way up to the snapshot.
+
+    A full run has no parent: of the prior that it does without, its recipe names what the run shares with it.
+    """
+    begin: dict[str, Any] = (
+        {name: prior[name] for name in ("model", "identity", "schedule")}
+        if way.is_full
+        else {"parent": parent_key, "start_step": way.start_step, "tail": way.tail, "history": settings.history}
+    )
     recipe: dict[str, Any] = {
         "kind": "variant",
         "version": VARIANT_VERSION,
-        "parent": parent_key,
-        "start_step": way.start_step,
-        "tail": way.tail,
-        "history": settings.history,
+        **begin,
         "conditioning": conditioning.describe(),
         "video": {
-            "fps": fps,
+            "fps": settings.fps,
             "quality": settings.video.quality,
             "pix_fmt": settings.video.pix_fmt,
         },
@@ -88,7 +93,7 @@ def variant_recipe(
         recipe["start"] = way.start
     if cache is not None:
         recipe["cache"] = cache.describe()
-    if settings.guard.enabled and settings.guard.retry_earlier:
+    if settings.guard.enabled and settings.guard.retry_earlier and not way.is_full:
         # Only a second try changes what comes out; a look alone does not.
         recipe["guard"] = {
             "least_kept": settings.guard.least_kept,

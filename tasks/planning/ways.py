@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from prior_engine.requests.steps import Tail
+from tasks.planning.advice import Advice
 
 if TYPE_CHECKING:
-    from tasks.planning.advice import Advice
     from tasks.settings import Settings
     from tasks.sheets.rows import Row
-
-Start = Literal["snapshot", "line"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +19,21 @@ class Way:
 
     start_step: int
     tail: Tail
-    start: Start = "snapshot"
+    start: Literal["snapshot", "line", "noise"] = "snapshot"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is a full run, which starts from noise and needs no prior."""
+        return self.start == "noise"
+
+
+# Before the first step there is nothing but noise.
+FULL = Way(start_step=-1, tail="exact", start="noise")
 
 
 def default_way(settings: Settings, total: int, measured: Advice | None) -> tuple[Way, str]:
     """The way of rows that name none, and where it comes from. `total` is the number of steps of a full run."""
-    model = settings.model
+    model, last = settings.model, total - 2
     if measured is not None and measured.start_step is not None and measured.tail is not None:
         way = Way(start_step=measured.start_step, tail=measured.tail, start=measured.start)
         source = "measured by `headstart inflection` for this model, schedule and guidance"
@@ -38,9 +45,14 @@ def default_way(settings: Settings, total: int, measured: Advice | None) -> tupl
         way = Way(start_step=max(0, total - 1 - max(1, round(0.3 * total))), tail="exact")
         source = "a rule of thumb; measure it with `headstart inflection`"
     if settings.start_step != "auto":
-        way, source = Way(start_step=int(settings.start_step), tail="exact"), "the settings"
+        if settings.start_step > last:
+            raise ValueError(
+                f"setting start_step: {settings.start_step} is past the last step to start from; "
+                f"give 0..{last}, the schedule has {total} steps"
+            )
+        way, source = Way(start_step=settings.start_step, tail="exact"), "the settings"
     return Way(
-        start_step=min(way.start_step, total - 2),
+        start_step=min(way.start_step, last),
         tail=way.tail if settings.tail == "auto" else settings.tail,
         start=way.start if settings.start == "auto" else settings.start,
     ), source
@@ -49,13 +61,15 @@ def default_way(settings: Settings, total: int, measured: Advice | None) -> tupl
 def way_of(row: Row, settings: Settings, default: Way) -> Way:
     """The way of a row: what it names itself, else the settings, else the default."""
     tail = default.tail if row.tail is None or row.tail == "auto" else row.tail
+    start = default.start if settings.start == "auto" else settings.start
     if row.start_step in {None, "auto"}:
-        return Way(start_step=default.start_step, tail=tail, start=default.start)
+        return Way(start_step=default.start_step, tail=tail, start=_named(row) or start)
     # A measured tail and start belong to the measured step; a step of the row's own is taken as it stands.
     if row.tail is None and settings.tail == "auto":
         tail = "exact"
-    return Way(
-        start_step=int(row.start_step or 0),
-        tail=tail,
-        start="snapshot" if settings.start == "auto" else settings.start,
-    )
+    start = "snapshot" if settings.start == "auto" else settings.start
+    return Way(start_step=int(row.start_step or 0), tail=tail, start=_named(row) or start)
+
+
+def _named(row: Row) -> Literal["snapshot", "line"] | None:
+    return None if row.start in {None, "auto"} else "line" if row.start == "line" else "snapshot"

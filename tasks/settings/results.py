@@ -88,8 +88,12 @@ class AccelSettings(Group):
 
 
 class PriorSettings(Group):
-    """What a prior keeps, and how long others wait for it."""
+    """Whether there is a prior, what it keeps, and how long others wait for it."""
 
+    use: Literal["on", "off", "auto"] = Field(
+        "on",
+        description="`off` = full runs, without priors; `auto` = full runs of identities where they take fewer steps",
+    )
     keep: str | tuple[int, ...] = Field(
         "all",
         description="`all`, `from:K`, or a list of steps whose snapshots are kept; those that rows start from always are",

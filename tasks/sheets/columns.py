@@ -81,6 +81,13 @@ def _start(value: Any) -> str:
     raise ValueError(f"is {value!r}; 'snapshot', 'line' or 'auto' is needed")
 
 
+def _use(value: Any) -> str:
+    word = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    if isinstance(word, str) and word.strip().lower() in {"on", "off", "auto"}:
+        return word.strip().lower()
+    raise ValueError(f"is {value!r}; 'on', 'off' or 'auto' is needed")
+
+
 def _seeds(value: Any) -> tuple[int, ...]:
     """One seed, or a range such as 1..4 (both ends included)."""
     whole = _whole(0, 2**63 - 1)
@@ -138,6 +145,11 @@ COLUMNS: dict[str, Column] = {
     ),
     "tail": Column(_tail, "exact, or the number of re-spaced steps"),
     "guidance": Column(_number, "guidance scale of the variant"),
+    "prior": Column(
+        _use,
+        "on = start from a recorded prior; off = full runs, without one; auto = full runs where they take fewer steps",
+        of_identity=True,
+    ),
     "width": Column(_whole(16, 8192), "pixels", of_identity=True),
     "height": Column(_whole(16, 8192), "pixels", of_identity=True),
     "frames": Column(_whole(1, 4096), "number of frames", of_identity=True),

@@ -9,6 +9,8 @@ from typing import Literal
 
 from prior_engine.requests.steps import Tail
 
+_LATER = ("start", "prior")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -33,6 +35,12 @@ class Row:
     lora: tuple[tuple[str, float], ...] = ()
     tags: tuple[str, ...] = ()
     parent: str | None = None
+    prior: str | None = None
+
+    @property
+    def later(self) -> list[str]:
+        """Values of columns that came later: rows without them keep the digest that they had."""
+        return [str(value) for name in _LATER if (value := getattr(self, name)) is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +55,6 @@ class Sheet:
     @property
     def digest(self) -> str:
         """Content of the rows: the same rows, the same digest, whatever the file is called."""
-        # `start` came later: rows without it keep the digest that they had.
-        names = [name for name in Row.__dataclass_fields__ if name not in {"place", "start"}]
-        rows = [[getattr(row, name) for name in names] + ([row.start] if row.start else []) for row in self.rows]
+        names = [name for name in Row.__dataclass_fields__ if name not in {"place", *_LATER}]
+        rows = [[getattr(row, name) for name in names] + row.later for row in self.rows]
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()

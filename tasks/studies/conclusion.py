@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from prior_engine.requests.steps import Tail
 from tasks.planning.advice import Advice
-from tasks.planning.ways import Start
 from tasks.studies.likeness import FOLLOWS
 from tasks.studies.pair import Trial
 
@@ -46,7 +45,7 @@ class Line:
     steps: int
     start_step: int | None
     tail: Tail
-    start: Start
+    start: Literal["snapshot", "line"]
     sigma: float | None
     follows: float
     follows_hw: float

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
 from tasks.making.runtime import Runtime, runtime_for
 from tasks.planning.planned import PlannedPrior, PlannedVariant
-from tasks.planning.ways import Start
 from tasks.result import Result
 from tasks.studies import likeness
 from tasks.studies.likeness import Likeness
@@ -38,7 +37,7 @@ class Trial:
     steps: int
     start_step: int | None = None
     tail: Tail = "exact"
-    start: Start = "snapshot"
+    start: Literal["snapshot", "line"] = "snapshot"
 
     @property
     def name(self) -> str:
@@ -85,7 +84,7 @@ def trials_of(
     total: int,
     start_steps: Sequence[int] | None,
     tails: Sequence[Tail],
-    starts: Sequence[Start] = ("snapshot",),
+    starts: Sequence[Literal["snapshot", "line"]] = ("snapshot",),
 ) -> tuple[Trial, ...]:
     """All start steps with all tails that save steps, then their controls from scratch.
 

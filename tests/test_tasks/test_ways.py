@@ -51,3 +51,17 @@ def test_the_default_is_what_is_known_best(settings, measured, way, source):
 def test_a_row_has_the_last_word(named, settings, way):
     default = Way(start_step=4, tail=3, start="line")
     assert way_of(row(**named), Settings(**settings), default) == way
+
+
+def test_a_start_step_that_the_schedule_has_not_is_refused():
+    with pytest.raises(ValueError, match=r"start_step: 99 is past the last step to start from; give 0..8"):
+        default_way(Settings(start_step=99), 10, None)
+
+
+def test_a_row_names_how_it_starts():
+    default = Way(start_step=4, tail=3, start="line")
+    assert way_of(row(start="snapshot"), Settings(), default) == Way(start_step=4, tail=3)
+    assert way_of(row(start="line", start_step=6, tail=2), Settings(), default) == Way(
+        start_step=6, tail=2, start="line"
+    )
+    assert way_of(row(start="auto"), Settings(start="snapshot"), default) == Way(start_step=4, tail=3)

@@ -1,4 +1,4 @@
-"""Manifest rows: what the store's index says of a prior or a variant."""
+"""How a prior or a row ended: its result where it failed, and what the store's index says of it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.context import Context
 from tasks.planning.planned import PlannedPrior, PlannedVariant
-from tasks.result import Result
+from tasks.result import Result, may_pass, reason
 
 if TYPE_CHECKING:
     from tasks.making.guard import Look
+
+
+def failed(work: PlannedPrior | PlannedVariant, error: BaseException, context: Context) -> Result:
+    """The result of a piece of work that `error` ended."""
+    kind, name = ("prior", work.key) if isinstance(work, PlannedPrior) else ("variant", work.row_id)
+    return Result(
+        id=name,
+        kind=kind,
+        key=work.key,
+        identity=work.name,
+        status="failed",
+        error=reason(error),
+        transient=may_pass(error),
+        attempts=context.attempt,
+    )
 
 
 def manifest_row(
@@ -57,10 +72,10 @@ def manifest_row(
     if isinstance(work, PlannedVariant):
         row |= {
             "row_id": work.row_id,
-            "parent_key": work.parent_key,
-            "start_step": work.start_step if start is None else start,
+            "parent_key": work.parent_key or None,
+            "start_step": None if work.way.is_full else work.start_step if start is None else start,
             # As the snapshot has it; the plan knows it beforehand only for grids that need no diffusers.
-            "sigma": work.sigma if sigma is None else sigma,
+            "sigma": None if work.way.is_full else work.sigma if sigma is None else sigma,
         }
         extra["tail"] = work.way.tail
         if work.way.start != "snapshot":

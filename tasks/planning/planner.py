@@ -1,0 +1,211 @@
+"""From rows to planned priors and variants: one pass over the sheet, every mistake gathered, nothing run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from prior_engine.errors import EngineError
+from prior_engine.models.info import ModelInfo
+from prior_engine.requests.cache import Cache, check_cache
+from prior_engine.requests.conditioning import Conditioning
+from prior_engine.requests.identity import Identity
+from prior_engine.requests.schedule import check_told, count_steps, line_refusal
+from prior_store import recipe_key
+from tasks.planning.advice import Advice
+from tasks.planning.given import Given
+from tasks.planning.planned import PlannedPrior, PlannedVariant
+from tasks.planning.recipes import cache_of, prior_recipe, variant_recipe
+from tasks.planning.ways import FULL, Way, default_way, way_of
+from tasks.settings import Settings
+from tasks.sheets.rows import Row, Sheet
+
+
+@dataclass
+class Planner:
+    """Walks the rows once, parents before children; `problems` and `notes` hold what there is to say of them."""
+
+    settings: Settings
+    sheet: Sheet
+    info: ModelInfo
+    measured: Advice | None
+    priors: dict[str, PlannedPrior] = field(default_factory=dict)
+    variants: dict[str, PlannedVariant] = field(default_factory=dict)
+    _prior_keys: dict[Identity, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.given = Given(self.settings, self.info, self.sheet.root, notes=list(self.sheet.warnings))
+        self.problems, self.notes = self.given.problems, self.given.notes
+        self.schedule = self.settings.schedule.for_engine
+        self.schedule_recipe = self.schedule.describe()
+        self.model_recipe = self.info.describe()
+        # Not num_inference_steps: a Heun walk evaluates twice a step, a trimmed one runs fewer.
+        self.total = count_steps(self.schedule, self.info)
+        try:
+            self.default, self.start_from = default_way(self.settings, self.total, self.measured)
+        except ValueError as problem:
+            self.problems.append(str(problem))
+            self.default, self.start_from = FULL, ""
+        if (refused := line_refusal(self.info, self.schedule)) is not None and self.default.start == "line":
+            self.problems.append(f"setting start: {refused}; set start=snapshot")
+        self.cache = self._cache()
+
+    def _cache(self) -> Cache | None:
+        try:
+            return cache_of(self.settings)
+        except EngineError as error:
+            self.problems.append(f"setting accel.cache: {error}")
+            return None
+
+    def add_all(self, rows: Sequence[Row]) -> None:
+        """Plan every row."""
+        keeps = self._kept_for_children(rows)
+        full = self._run_in_full(rows)
+        for row in rows:
+            self._add(row, keeps.get(row.id, ()), full)
+        self._tell_dropped(rows)
+
+    def _kept_for_children(self, rows: Sequence[Row]) -> dict[str, tuple[int, ...]]:
+        """Which snapshots a variant keeps because another row starts from it."""
+        keeps: dict[str, set[int]] = {}
+        for row in rows:
+            if row.parent is not None:
+                way = way_of(row, self.settings, self.default)
+                if way.start == "snapshot":
+                    keeps.setdefault(row.parent, set()).add(way.start_step)
+        return {row_id: tuple(sorted(steps)) for row_id, steps in keeps.items()}
+
+    def _run_in_full(self, rows: Sequence[Row]) -> set[Identity]:
+        """The identities whose rows are run in full, without a prior: as told, or where that takes fewer steps.
+
+        Counted over the sheet, whatever of it is made already: the same sheet means the same keys.
+        """
+        steps: dict[Identity, list[int]] = {}
+        asked: dict[Identity, str] = {}
+        for row in rows:
+            identity = self.given.identity_of(row)
+            if identity is not None:
+                steps.setdefault(identity, []).append(self._steps_of(way_of(row, self.settings, self.default)))
+                asked[identity] = row.prior or self.settings.prior.use
+        return {
+            identity
+            for identity, use in asked.items()
+            if use == "off" or (use == "auto" and self.total + sum(steps[identity]) > self.total * len(steps[identity]))
+        }
+
+    def _tell_dropped(self, rows: Sequence[Row]) -> None:
+        """A start step of a row's own is taken as it stands: what was measured for another step does not go with it."""
+        if self.default.start != "line" or self.settings.start != "auto":
+            return
+        dropped = [row for row in rows if row.start_step not in {None, "auto"} and row.start is None]
+        if dropped:
+            self.notes.append(
+                f"{dropped[0].place}{f' and {len(dropped) - 1} more rows' if len(dropped) > 1 else ''}: a start_step of the "
+                f"row's own starts from the snapshot, not on the straight line as the others do; say start=line "
+                f"(and tail={self.default.tail}) in the row to keep it there"
+            )
+
+    def _prior_of(self, row: Row, identity: Identity) -> PlannedPrior:
+        model, settings = self.settings.model, self.settings
+        if identity in self._prior_keys:
+            return self.priors[self._prior_keys[identity]]
+        guidance = next(
+            value for value in (settings.prior.guidance, settings.guidance, model.guidance) if value is not None
+        )
+        conditioning = Conditioning(
+            prompt=identity.prompt,
+            negative_prompt=identity.negative_prompt,
+            guidance=guidance,
+            max_sequence_length=model.max_sequence_length,
+        )
+        try:
+            check_told(self.info, conditioning, self.schedule)
+        except EngineError as error:
+            self.problems.append(f"setting schedule: {error}")
+        recipe = prior_recipe(self.model_recipe, identity, conditioning, self.schedule_recipe)
+        key = recipe_key(recipe)
+        if key not in self.priors:
+            self.priors[key] = PlannedPrior(
+                key=key,
+                name=row.identity,
+                identity=identity,
+                conditioning=conditioning,
+                schedule=self.schedule,
+                recipe=recipe,
+                needed_steps=(),
+                steps=self.total,
+                cached=False,
+                tags=self._tags_of(row),
+            )
+        self._prior_keys[identity] = key
+        return self.priors[key]
+
+    def _add(self, row: Row, kept: tuple[int, ...], full: set[Identity]) -> None:
+        identity = self.given.identity_of(row)
+        if identity is None:
+            return
+        prior = self._prior_of(row, identity)
+        parent = self.variants.get(row.parent) if row.parent else None
+        if row.parent and parent is None:
+            return  # the parent has a problem of its own, told already
+        way = FULL if identity in full and parent is None else self._way(row, parent)
+        conditioning = self.given.conditioning_of(row)
+        if way is None or conditioning is None:
+            return
+        try:
+            check_cache(self.cache, self.info.family, conditioning.guidance, tail=way.tail, keeps=bool(kept))
+        except EngineError as error:
+            self.problems.append(f"{row.place}, setting accel.cache: {error}")
+            return
+        parent_key = parent.key if parent else prior.key
+        recipe = variant_recipe(
+            self.settings, prior.recipe, parent_key, conditioning, way, keeps=kept, cache=self.cache
+        )
+        self.variants[row.id] = PlannedVariant(
+            key=recipe_key(recipe),
+            row_id=row.id,
+            place=row.place,
+            name=row.identity,
+            prior=prior,
+            parent_kind="variants" if parent else "" if way.is_full else "priors",
+            parent_key="" if way.is_full else parent_key,
+            parent_row=row.parent,
+            conditioning=conditioning,
+            way=way,
+            sigma=self._sigma_of(way),
+            steps=self._steps_of(way),
+            recipe=recipe,
+            kept_steps=kept,
+            cached=False,
+            tags=self._tags_of(row),
+        )
+
+    def _tags_of(self, row: Row) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.settings.tags, *row.tags)))
+
+    def _sigma_of(self, way: Way) -> float | None:
+        """The noise that is left at the start; where a step is not one evaluation, only the solver knows it."""
+        if way.is_full or self.total != self.schedule.num_inference_steps:
+            return None
+        return self.schedule.sigma_after(way.start_step)
+
+    def _way(self, row: Row, parent: PlannedVariant | None) -> Way | None:
+        """How the row is walked, or None, with the problem told."""
+        way, last = way_of(row, self.settings, self.default), self.total - 2
+        problem = None
+        if way.start_step > last:
+            problem = f"column start_step: {way.start_step} is past the last step to start from; give 0..{last}, the schedule has {self.total} steps"
+        elif parent is not None and parent.way.tail != "exact":
+            problem = f"column parent: {parent.row_id!r} walks a re-spaced tail, whose steps are not the prior's; give it tail=exact"
+        elif parent is not None and way.start_step <= parent.start_step:
+            problem = f"column start_step: {way.start_step} is not after {parent.start_step}, where the parent {parent.row_id!r} itself starts; give {parent.start_step + 1}..{last}"
+        if problem is not None:
+            self.problems.append(f"{row.place}, {problem}")
+            return None
+        return way
+
+    def _steps_of(self, way: Way) -> int:
+        if way.tail == "exact":
+            return self.total - 1 - way.start_step
+        respaced = replace(self.schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=way.tail)
+        return count_steps(respaced, self.info)

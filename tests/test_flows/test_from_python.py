@@ -50,3 +50,28 @@ def test_the_second_time_nothing_is_denoised(tmp_path, tiny_folder, monkeypatch)
     calls.clear()
     again = flows.render_sheet(str(sheet), overrides=overrides)
     assert (again.cached, again.done, calls) == (6, 0, [])
+
+
+def test_a_prior_that_fails_is_told_by_name_and_reason(tmp_path, tiny_folder, monkeypatch):
+    from flows.closing import batch_closing, counts
+    from flows.prepare import prepare
+    from prior_engine import Engine
+    from prior_engine.errors import NonFiniteLatentsError
+
+    def record(*_, **__):
+        raise NonFiniteLatentsError("NaN in the latents after step 2")
+
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    sheet = tmp_path / "s.csv"
+    sheet.write_text("identity,prompt,base_prompt\nfox,a fox runs,a fox\nowl,an owl hoots,an owl\n")
+    overrides = settings(tiny_folder, tmp_path)
+    prepared = prepare([f"sheet={sheet}", *overrides], "priors")
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "record", record)
+        failed = flows.generate_prior(str(sheet), overrides=overrides)
+    said = batch_closing(prepared, failed, None, overrides)
+    assert "0 priors recorded, 0 already there, 2 failed" in said
+    assert "Failed:  prior of fox: NaN in the latents after step 2" in said
+    assert "headstart run --only priors" in said
+    done = flows.generate_prior(str(sheet), overrides=overrides)
+    assert counts(prepared, done) == "2 priors recorded, 0 already there, 0 failed"

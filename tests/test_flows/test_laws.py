@@ -1,6 +1,7 @@
 """The promises of a batch, on real processes: once, whatever happens on the way."""
 
 import random
+import re
 import signal
 import threading
 import time
@@ -71,6 +72,11 @@ def test_two_runs_of_overlapping_sheets_make_each_prior_once(bench):
     processes = [bench.start("run", "server=none") for _ in range(2)]
     outputs = [process.communicate(timeout=240) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
+    # What one has made the other has not: together they made each row once, and say so.
+    made = [re.search(r"(\d+) variants made, (\d+) already there", out) for out, _ in outputs]
+    assert sum(int(one[1]) for one in made) == 6, outputs
+    assert [int(one[1]) + int(one[2]) for one in made] == [6, 6]
+    assert all(err.count("is being made by") <= 8 for _, err in outputs), "a wait is told once"
     store = bench.store()
     for kind, count in (("priors", 2), ("variants", 6)):
         folders = list((bench.folder / "store" / kind).glob("*/*"))

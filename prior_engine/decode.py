@@ -14,7 +14,7 @@ from prior_engine.loaded.memory import explained_memory
 from prior_engine.loaded.repeatable import repeatable
 from prior_engine.runs.noise import generator_for, put_back
 from prior_engine.runs.snapshot import Snapshot
-from prior_engine.runs.window import prepare
+from prior_engine.runs.solvers.window import prepare
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 Frames = list[Frame]

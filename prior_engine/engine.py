@@ -30,11 +30,11 @@ from prior_engine.runs.pins import check_pins, check_same_told
 from prior_engine.runs.plan import planned
 from prior_engine.runs.result import VariantResult
 from prior_engine.runs.snapshot import Snapshot
-from prior_engine.runs.solver import build_scheduler, expert_spans
+from prior_engine.runs.solvers.solver import build_scheduler, expert_spans
+from prior_engine.runs.solvers.window import prepare
 from prior_engine.runs.start import on_the_line
 from prior_engine.runs.tail import check_history, tail_schedule
 from prior_engine.runs.walk import Walk, walk
-from prior_engine.runs.window import prepare
 
 if TYPE_CHECKING:
     import numpy as np

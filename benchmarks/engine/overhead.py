@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from prior_engine import Conditioning, Engine, Identity, Keep, ModelSpec, RunOptions, Schedule
-from prior_engine.runs.solver import build_scheduler
-from prior_engine.runs.window import Window
+from prior_engine.runs.solvers.solver import build_scheduler
+from prior_engine.runs.solvers.window import Window
 
 SIZE = {"height": 128, "width": 128, "frames": 17}
 PROMPT = "a red cube on a table"

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from flows.cli.arguments import Json, JsonLogs, Overrides
 from flows.cli.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from flows.cli.store import app as store_app
+from flows.cli.typed.arguments import Json, JsonLogs, Overrides
 from flows.cli.ui import app as ui_app
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def main() -> NoReturn:
     except BatchError as error:
         _fail(str(error))
     except Exception as error:  # the last door: decide whether this is a message for a person or a fault of ours
-        from flows.cli.usage import help_instead, usage_message
+        from flows.cli.typed.usage import help_instead, usage_message
 
         if (text := help_instead(error)) is not None:
             _say(text)

@@ -71,7 +71,7 @@ def list_rows(
     """
     import pyarrow.compute as pc
 
-    from flows.cli.listing import NEEDED, moment, table
+    from flows.cli.pages.listing import NEEDED, moment, table
 
     chosen = None
     for column, value in {"kind": kind, "identity": identity, "batch": batch, "status": status}.items():
@@ -102,7 +102,7 @@ def show(
 
     Example: headstart store show 3f2a9c
     """
-    from flows.cli.object_page import object_page
+    from flows.cli.pages.object_page import object_page
 
     store = _store(overrides)
     commit = store.commit_of(*store.find(key))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from flows.cli.arguments import Overrides
 from flows.cli.exit_codes import EXIT_DONE, EXIT_SOME_FAILED
+from flows.cli.typed.arguments import Overrides
 
 app = typer.Typer(
     help="Start, stop and open the Prefect server of this machine.", no_args_is_help=True, rich_markup_mode=None

@@ -6,7 +6,7 @@ from prior_engine.requests.schedule import check_told, count_steps
 from prior_engine.runs.noise import generator_for
 from prior_engine.runs.pins import pins_of
 from prior_engine.runs.snapshot import Snapshot
-from prior_engine.runs.solver import build_scheduler, grid_of
+from prior_engine.runs.solvers.solver import build_scheduler, grid_of
 from prior_engine.runs.walk import Walk
 
 

@@ -8,12 +8,13 @@ import torch
 
 from prior_engine.errors import EngineError, NonFiniteLatentsError, PinMismatchError, RunCancelledError
 from prior_engine.requests.options import RunOptions
-from prior_engine.runs import noise, solver_state
-from prior_engine.runs.levels import effective_shift, numbers, sigma_before
+from prior_engine.runs import noise
 from prior_engine.runs.snapshot import Snapshot
-from prior_engine.runs.solver import Grid
+from prior_engine.runs.solvers import state as solver_state
+from prior_engine.runs.solvers.levels import effective_shift, numbers, sigma_before
+from prior_engine.runs.solvers.solver import Grid
+from prior_engine.runs.solvers.window import Window
 from prior_engine.runs.start import starting_at
-from prior_engine.runs.window import Window
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -78,7 +78,7 @@ def test_the_fastwan_grid_is_its_own(engine):
 def test_the_written_grid_is_the_one_that_diffusers_makes_of_the_same_sigmas():
     from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
-    from prior_engine.runs.solver import Grid
+    from prior_engine.runs.solvers.solver import Grid
 
     base = np.linspace(1, 0, 11)[:-1]  # UniPC fails on a plain list
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 5.0}

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 from prior_engine import Snapshot
 from prior_engine.errors import SnapshotError
-from prior_engine.runs import solver_state
+from prior_engine.runs.solvers import state as solver_state
 
 DTYPES = [
     torch.float32,

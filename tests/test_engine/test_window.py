@@ -8,8 +8,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchLCMScheduler, UniPCMultistepScheduler
 
 from prior_engine.errors import UnsupportedError
-from prior_engine.runs.solver import Grid
-from prior_engine.runs.window import Window
+from prior_engine.runs.solvers.solver import Grid
+from prior_engine.runs.solvers.window import Window
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flows.cli.arguments import spelt_out
 from flows.cli.main import main
+from flows.cli.typed.arguments import spelt_out
 from tasks.errors import SettingsError
 
 
@@ -53,7 +53,10 @@ def test_a_verb_takes_the_bare_name(typed, tmp_path):
         ("run --seed", "written without dashes: seed=...; "),
         ("run --quite", "there is no option --quite (did you mean --quiet?); `headstart run --help` lists all"),
         ("run -s x", "there is no option -s, and settings are written as key=value, without dashes: sheet=my.csv; "),
-        ("run --only x", "invalid value for '--only': 'x' is not one of 'all', 'priors', 'variants'; see `headstart run"),
+        (
+            "run --only x",
+            "invalid value for '--only': 'x' is not one of 'all', 'priors', 'variants'; see `headstart run",
+        ),
         ("runn", "no such command 'runn' (did you mean 'run'?); see `headstart --help`"),
         ("store show", "missing argument 'key'; see `headstart store show --help`"),
     ],

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from prior_engine.errors import UnsupportedError
-from prior_engine.runs.solver import Grid
+from prior_engine.runs.solvers.solver import Grid
 
 
 class Window:

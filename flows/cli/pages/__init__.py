@@ -1,0 +1,1 @@
+"""What the command line prints of a store: its list and the page of one object."""

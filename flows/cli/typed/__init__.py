@@ -1,0 +1,1 @@
+"""What was typed: arguments that mean more than they say, and what to say to a mistake."""

@@ -49,9 +49,12 @@ def find_inflection(sheet: str = "demo", *, overrides: Sequence[str] = ()) -> Fo
 
 def maintain_store(store: str = "headstart-store", *, quick: bool = False, delete: bool = False) -> Maintained:
     """Verify a store, merge its manifest files, collect what nothing names (with `delete`, remove it)."""
-    from flows.graph.care import maintain
+    from flows.graph.care import care_settings, run_care
+    from flows.graph.run import Means
+    from flows.runners.threads import ThreadRunner
 
-    return maintain([f"store={store}"], quick=quick, delete=delete)
+    settings = care_settings([f"store={store}"])
+    return run_care(settings, Means(make_runner=lambda: ThreadRunner(1)), quick=quick, delete=delete)
 
 
 def _launched(sheet: str, overrides: Sequence[str], only: Any) -> BatchResult:

@@ -41,7 +41,7 @@ def compose_settings(overrides: Sequence[str] = ()) -> Settings:
     if any(line.startswith("model.source=") for line in lines) and not any(line.startswith("model=") for line in lines):
         lines.insert(0, "model=custom")
     if problems:
-        raise SettingsError(_told(problems))
+        raise SettingsError(_joined(problems))
     return settings_from_tree(_compose(lines))
 
 
@@ -50,7 +50,7 @@ def settings_from_tree(tree: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(_told([_said(item, tree) for item in error.errors()])) from None
+        raise SettingsError(_joined([_said(item, tree) for item in error.errors()])) from None
 
 
 def _hydra_line(text: str, problems: list[str]) -> str | None:
@@ -198,7 +198,7 @@ def _at(key: str, tree: Any) -> Any:
     return tree
 
 
-def _told(problems: Sequence[str]) -> str:
+def _joined(problems: Sequence[str]) -> str:
     unique = list(dict.fromkeys(problems))
     if len(unique) == 1:
         return unique[0]

@@ -65,7 +65,7 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
     return found
 
 
-def told(findings: Sequence[Finding], *, as_json: bool) -> str:
+def as_text(findings: Sequence[Finding], *, as_json: bool) -> str:
     """All lines and a verdict."""
     if as_json:
         return json.dumps([asdict(finding) for finding in findings], indent=1) + "\n"

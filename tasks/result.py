@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 # done: made by this run. cached: found made, by whomever. same: shares what another row of this run made.
 Status = Literal["done", "cached", "same", "failed"]
@@ -30,6 +30,8 @@ class Result:
     seconds: Mapping[str, float] = field(default_factory=dict)
     attempts: int = 1
     doubt: str | None = None
+    # What was found out, where that is not kept in the store.
+    value: Any = None
 
     @property
     def name(self) -> str:

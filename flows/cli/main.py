@@ -46,13 +46,13 @@ def main() -> NoReturn:
         usage = usage_message(error, sys.argv[1:])
         if usage is not None:
             _fail(usage)
-        if _is_told(error):
+        if _speaks_for_itself(error):
             _fail(str(error))
         raise
     raise SystemExit(code if isinstance(code, int) else EXIT_DONE)
 
 
-def _is_told(error: Exception) -> bool:
+def _speaks_for_itself(error: Exception) -> bool:
     """Errors of engine and store speak for themselves."""
     return any(kind.__name__ in {"EngineError", "StoreError"} for kind in type(error).__mro__)
 
@@ -192,12 +192,12 @@ def doctor(overrides: Overrides = None, as_json: Json = False) -> None:
 
     Example: headstart doctor store=s3://bucket/headstart
     """
-    from flows.doctor import examine, told
+    from flows.doctor import as_text, examine
     from flows.on_prefect.server import quiet_environment
 
     quiet_environment()
     findings = examine(overrides or [])
-    typer.echo(told(findings, as_json=as_json), nl=False)
+    typer.echo(as_text(findings, as_json=as_json), nl=False)
     raise typer.Exit(EXIT_SOME_FAILED if any(finding.status == "fail" for finding in findings) else EXIT_DONE)
 
 

@@ -48,9 +48,9 @@ def show_plan(overrides: Sequence[str], *, as_json: bool) -> int:
         ("sheet", f"{plan.sheet_name}: {len(plan.variants)} rows, {len(plan.priors)} priors"),
         ("cached", f"{len(plan.variants) - len(to_do)} variants, {sum(prior.cached for prior in plan.priors)} priors"),
         ("to do", f"{len(to_do)} variants, {len(plan.priors_to_do)} priors"),
-        ("start", f"{_told_start(plan)} ({plan.start_from})"),
+        ("start", f"{_start_line(plan)} ({plan.start_from})"),
         ("steps", f"{plan.steps_to_run} to run; full runs of the missing rows: {plan.steps_from_scratch}"),
-        ("time", _told_time(guess)),
+        ("time", _time_line(guess)),
         ("room", "unknown" if guess.bytes is None else f"about {guess.bytes / 2**20:,.1f} MiB"),
         ("store", str(prepared.store.url)),
     ]
@@ -63,12 +63,12 @@ def _tell_notes(plan: Plan) -> None:
         sys.stderr.write(f"note: {warning}\n")
 
 
-def _told_start(plan: Plan) -> str:
+def _start_line(plan: Plan) -> str:
     where = f"after step {plan.start.start_step} of {plan.full_steps}"
     return where if plan.start.start == "snapshot" else f"{where}, on the straight line"
 
 
-def _told_time(guess: Estimate) -> str:
+def _time_line(guess: Estimate) -> str:
     if guess.seconds is None:
         return "unknown: this model has made nothing of this size here yet"
     return f"about {clock(guess.seconds)} on one device (from {guess.from_rows} earlier results)"

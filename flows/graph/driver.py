@@ -130,18 +130,18 @@ class Driver:
                 self.watch.looked()
 
     def _take(self, chunk: Chunk, outcome: Any) -> None:
-        for result in self._told(chunk, outcome):
+        for result in self._results_of(chunk, outcome):
             self._settle(result)
         self.watch.looked()
 
-    def _told(self, chunk: Chunk, outcome: Any) -> list[Result]:
+    def _results_of(self, chunk: Chunk, outcome: Any) -> list[Result]:
         if not isinstance(outcome, BaseException):
             return list(outcome)
-        told = list(outcome.results) if isinstance(outcome, RowsFailedError | InterruptedBatchError) else []
-        known = {result.id for result in told}
+        named = list(outcome.results) if isinstance(outcome, RowsFailedError | InterruptedBatchError) else []
+        known = {result.id for result in named}
         silent = [work for work in chunk.works if work.id not in known]
         if isinstance(outcome, RowsFailedError):
-            return told
+            return named
         if not isinstance(outcome, InterruptedBatchError):
             if chunk.works[0].vital:
                 raise outcome
@@ -150,10 +150,10 @@ class Driver:
         # Whoever ran it may have finished more than it could tell; the store knows.
         made = [work.ended("done") for work in silent if self.graph.is_made(work)]
         if isinstance(outcome, InterruptedBatchError):
-            return told + made
+            return named + made
         there = {result.id for result in made}
         error = f"{type(outcome).__name__}: {outcome}"
-        return told + made + [work.ended("failed", error) for work in silent if work.id not in there]
+        return named + made + [work.ended("failed", error) for work in silent if work.id not in there]
 
     def _settle(self, first: Result) -> None:
         """Take a result, those of its twins, and what follows from it for those that waited."""

@@ -25,7 +25,7 @@ def attempted(chunk: Chunk) -> list[Result]:
             raise InterruptedBatchError(str(stopped), list(ended.values())) from stopped
         ended |= {result.id: result for result in results}
         works = tuple(work for work in works if ended[work.id].failed and ended[work.id].transient)
-        if not works or attempt > context.settings.retries or _told_to_stop(chunk, attempt):
+        if not works or attempt > context.settings.retries or _stopped_while_waiting(chunk, attempt):
             break
     bad = [result for result in ended.values() if result.failed]
     if bad:
@@ -33,6 +33,6 @@ def attempted(chunk: Chunk) -> list[Result]:
     return list(ended.values())
 
 
-def _told_to_stop(chunk: Chunk, attempt: int) -> bool:
+def _stopped_while_waiting(chunk: Chunk, attempt: int) -> bool:
     """Wait before the next try, longer each time; True when the run was told to stop meanwhile."""
     return runtime_for(chunk.context).stop.wait(min(_LONGEST_PAUSE_S, 2.0 ** (attempt - 1)))

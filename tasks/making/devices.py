@@ -96,9 +96,11 @@ def _check_model(planned: Mapping[str, Any], here: Mapping[str, Any], device: st
     """A key names one result: what is loaded here has to be what the plan wrote into the recipe."""
     differing = [name for name in planned if planned[name] != here.get(name)]
     if differing:
-        told = "; ".join(f"{name} is {here.get(name)!r} here and {planned[name]!r} in the recipe" for name in differing)
+        differences = "; ".join(
+            f"{name} is {here.get(name)!r} here and {planned[name]!r} in the recipe" for name in differing
+        )
         raise PlanError(
-            f"the model on {device} is not the one that was planned: {told}; plan on a machine like this one, or set "
+            f"the model on {device} is not the one that was planned: {differences}; plan on a machine like this one, or set "
             "what differs (model.dtype=..., accel.attention_backend=...) so that all machines agree"
         )
 

@@ -56,7 +56,7 @@ def _made(work: PlannedPrior, context: Context, runtime: Runtime) -> Result:
         work.key,
         ttl_s=settings.prior.lease_s,
         wait_s=settings.prior.wait_s,
-        on_wait=runtime.told_once(f"prior {work.name} is being made by"),
+        on_wait=runtime.say_once(f"prior {work.name} is being made by"),
         cancel=runtime.stop.is_set,
     ) as claim:
         if claim.commit is not None:

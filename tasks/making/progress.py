@@ -28,7 +28,7 @@ class Progress:
     current: dict[str, str] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     _counted: int = 0
-    _told: int = 0
+    _reported: int = 0
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -45,7 +45,7 @@ class Progress:
     @property
     def steps_run(self) -> int:
         """Steps of this run: counted as they are made here, told by their results when they were made elsewhere."""
-        return max(self._counted, self._told)
+        return max(self._counted, self._reported)
 
     def step(self, name: str, label: str, step: int, total: int) -> None:
         """One denoising step of `name` was run; people read `label`."""
@@ -58,7 +58,7 @@ class Progress:
         """A piece of work is through, well or not."""
         with self._lock:
             self.current.pop(result.id, None)
-            self._told += result.steps_run
+            self._reported += result.steps_run
             self._sample()
             if result.failed:
                 self.failed += 1

@@ -40,13 +40,13 @@ class Runtime:
         """A device whose model is the one that the recipe of a prior names."""
         return self.pool.lease(self.stop, recipe["model"] if recipe is not None else None)
 
-    def told_once(self, text: str) -> Callable[[str, float], None]:
+    def say_once(self, text: str) -> Callable[[str, float], None]:
         """For claims: say once, and not at every look, that somebody else is at it and waited for."""
-        told: list[str] = []
+        named: list[str] = []
 
         def tell(holder: str, _waited: float) -> None:
-            if holder not in told:
-                told.append(holder)
+            if holder not in named:
+                named.append(holder)
                 log.info("%s %s; waiting for it", text, holder)
 
         return tell
@@ -56,12 +56,15 @@ _RUNTIMES: dict[str, Runtime] = {}
 _LOCK = threading.Lock()
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, create: bool = True) -> Store:
     """The store that the settings name."""
     from prior_store import Store
 
     return Store.open(
-        settings.store.url, storage_options=settings.store.storage_options, verify_hashes=settings.store.verify_hashes
+        settings.store.url,
+        storage_options=settings.store.storage_options,
+        create=create,
+        verify_hashes=settings.store.verify_hashes,
     )
 
 

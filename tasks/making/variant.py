@@ -126,7 +126,7 @@ class _Chunk:
             work.key,
             ttl_s=settings.prior.lease_s,
             wait_s=settings.prior.wait_s,
-            on_wait=self.runtime.told_once(f"{work.label} is being made by"),
+            on_wait=self.runtime.say_once(f"{work.label} is being made by"),
             cancel=self.runtime.stop.is_set,
         )
 

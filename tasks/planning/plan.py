@@ -147,5 +147,5 @@ def _dear(plan: Plan) -> list[str]:
     if not names:
         return []
     who = f"identity {names[0]!r} costs" if len(names) == 1 else f"{len(names)} identities cost"
-    told = f"{who} {steps} steps with a prior, and full runs of the same rows would cost {full}"
-    return [f"{told}; a prior pays when more rows share it. prior=auto runs such rows in full, prior=off all rows"]
+    compared = f"{who} {steps} steps with a prior, and full runs of the same rows would cost {full}"
+    return [f"{compared}; a prior pays when more rows share it. prior=auto runs such rows in full, prior=off all rows"]

@@ -25,9 +25,9 @@ def load_sheet(settings: SheetSettings, seed: int = 0) -> Sheet:
     reader = Reader(file, settings.max_rows, seed, settings.ignore_unknown)
     rows = reader.read()
     if reader.problems:
-        told = reader.problems[:MAX_TOLD]
-        more = len(reader.problems) - len(told)
-        lines = [f"  {problem}" for problem in told] + ([f"  ... and {more} more"] if more else [])
+        shown = reader.problems[:MAX_TOLD]
+        more = len(reader.problems) - len(shown)
+        lines = [f"  {problem}" for problem in shown] + ([f"  ... and {more} more"] if more else [])
         noun = "problem" if len(reader.problems) == 1 else "problems"
         message = f"{len(reader.problems)} {noun} in {file.name}, nothing was run:\n" + "\n".join(lines)
         raise SheetError(message, reader.problems)

@@ -198,11 +198,11 @@ def _against_scratch(table: _Table, trials: Sequence[Trial], best: int) -> tuple
             (means := table.means(which))[name][best] - means[name][control] for which in resamples(len(table.pairs))
         ]
         gains[name] = (float(np.mean(draws)), 1.96 * float(np.std(draws)))
-    told = ", ".join(f"{name} {gain:+.2f} ±{half:.2f}" for name, (gain, half) in gains.items())
+    listed = ", ".join(f"{name} {gain:+.2f} ±{half:.2f}" for name, (gain, half) in gains.items())
     better = any(gains[name][0] > gains[name][1] for name in ("kept", "detail"))
     worse = gains["follows"][0] < -max(gains["follows"][1], 0.1)
     word = "a prior pays" if better and not worse else "a prior is not shown to pay"
-    return f"against {trials[best].steps} steps from scratch, {word}: {told}", better and not worse
+    return f"against {trials[best].steps} steps from scratch, {word}: {listed}", better and not worse
 
 
 def _inflections(means: Mapping[str, Any], trials: Sequence[Trial], bar: Bar) -> dict[str, int | None]:

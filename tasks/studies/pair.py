@@ -204,11 +204,11 @@ class _Study:
         sigmas = self.last.sigmas[1:-1]
         asked_at = min(range(len(sigmas)), key=lambda step: abs(sigmas[step] - likeness.ASKED_AT_SIGMA))
         errors = []
-        for told in (work.prior.conditioning, work.variant.conditioning):
+        for prompt in (work.prior.conditioning, work.variant.conditioning):
             guess = self.lease.engine.resume(
                 replace(self.last, latents=made.latents),
                 work.prior.identity,
-                replace(told, guidance=1.0, guidance_2=None),
+                replace(prompt, guidance=1.0, guidance_2=None),
                 schedule,
                 how=ResumeOptions(tail=1, line=asked_at),
                 options=RunOptions(embeddings=self.embeddings),

@@ -75,3 +75,29 @@ def test_a_prior_that_fails_is_told_by_name_and_reason(tmp_path, tiny_folder, mo
     assert "headstart run --only priors" in said
     done = flows.generate_prior(str(sheet), overrides=overrides)
     assert counts(prepared, done) == "2 priors recorded, 0 already there, 0 failed"
+
+
+def test_care_of_a_damaged_store_says_so_and_changes_nothing(tmp_path, tiny_folder, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    sheet = tmp_path / "s.csv"
+    sheet.write_text("identity,prompt,base_prompt\nfox,a fox runs,a fox\n")
+    flows.render_sheet(str(sheet), overrides=settings(tiny_folder, tmp_path))
+    well = flows.maintain_store(str(tmp_path / "store"), delete=True)
+    assert "2 objects, 0 problems; " in well.summary
+    assert "manifest files merged" in well.summary
+    next((tmp_path / "store" / "variants").glob("*/*/*/video.mp4")).write_bytes(b"spoilt")
+    ill = flows.maintain_store(str(tmp_path / "store"), delete=True)
+    assert not ill.report.ok
+    assert (ill.compaction, ill.collected) == (None, None)
+    assert "nothing was merged or removed" in ill.summary
+
+
+def test_the_care_of_a_store_is_a_flow(tmp_path, tiny_folder, monkeypatch, prefect_server):
+    from flows.on_prefect.care import maintain_store
+
+    sheet = tmp_path / "s.csv"
+    sheet.write_text("identity,prompt,base_prompt\nfox,a fox runs,a fox\n")
+    flows.render_sheet(str(sheet), overrides=settings(tiny_folder, tmp_path))
+    state = maintain_store(store=str(tmp_path / "store"), return_state=True)
+    assert state.is_completed(), state
+    assert "2 objects, 0 problems" in state.message

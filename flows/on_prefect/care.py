@@ -1,0 +1,34 @@
+"""The care of a store as Prefect sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.graph.care import care_settings, run_care
+from flows.graph.run import Means
+from flows.runners.prefect_tasks import PrefectRunner
+
+
+@flow(name="maintain-store", flow_run_name="maintain {store}", persist_result=False)
+def maintain_store(
+    store: str = "headstart-store",
+    quick: bool = False,  # noqa: FBT001, FBT002  a form field
+    delete: bool = False,  # noqa: FBT001, FBT002
+    overrides: list[str] | None = None,
+) -> State[Any]:
+    """Verify a store, merge its manifest files, collect what nothing names.
+
+    Args:
+        store: folder or URL of the store
+        quick: compare sizes only, no digests
+        delete: remove what no row names; otherwise only say what could go
+        overrides: further settings, one key=value each
+    """
+    settings = care_settings([f"store={store}", *(overrides or [])])
+    means = Means(make_runner=lambda: PrefectRunner(settings.runner, 1))
+    done = run_care(settings, means, quick=quick, delete=delete)
+    return Completed(message=done.summary) if done.report.ok else Failed(message=done.summary)

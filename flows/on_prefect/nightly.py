@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -56,11 +58,31 @@ def serve_nightly(
     asyncio.run(_serve(deployment))
 
 
+async def announcement(deployment: Any) -> str:
+    """What is served, when it runs next, and where to look."""
+    from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
+
+    parameters = deployment.parameters
+    (given,) = [chosen.schedule for chosen in deployment.schedules]
+    # Only the server's own classes know when a schedule is due.
+    kinds = {"CronSchedule": CronSchedule, "IntervalSchedule": IntervalSchedule}
+    schedule = kinds[type(given).__name__].model_validate(given.model_dump())
+    due = (await schedule.get_dates(1))[0]
+    lines = [
+        f"Serving {deployment.name!r}: {parameters['sheet']}",
+        f"Next run: {due:%Y-%m-%d %H:%M:%S %Z}",
+        *([f"UI:       {ui}"] if (ui := os.environ.get("PREFECT_UI_URL")) else []),
+        "Ctrl-C ends it; a run that is on its way then stops at its next step and keeps what it has finished.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 async def _serve(deployment: Any) -> None:
     from prefect.runner import Runner
 
     runner = Runner(limit=1)
     await runner.aadd_deployment(deployment)
+    sys.stderr.write(await announcement(deployment))
     serving = asyncio.create_task(runner.start())
     await asyncio.sleep(0)  # it installs its own handler first
     loop, ending = asyncio.get_running_loop(), []

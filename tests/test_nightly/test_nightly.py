@@ -144,8 +144,8 @@ def test_an_interval_really_runs_finds_nothing_to_do_the_second_time_and_never_o
             serving.send_signal(signal.SIGINT)
             serving.wait(60)
     messages = [run["state"]["message"] for run in sorted(ended, key=lambda run: run["start_time"])]
-    assert messages[0].startswith("2 done, 0 cached, 0 failed of 2")
-    assert messages[1].startswith("0 done, 2 cached, 0 failed of 2")
+    assert messages[0].startswith("2 variants made, 0 already there, 0 failed of 2")
+    assert messages[1].startswith("0 variants made, 2 already there, 0 failed of 2")
     started = [run for run in api.runs(deployment) if run["start_time"]]
     assert len(started) >= len(ended)
     ran = sorted((moment(run["start_time"]), moment(run["end_time"] or run["updated"])) for run in started)
@@ -183,6 +183,8 @@ def test_told_to_end_in_mid_run_it_keeps_what_is_finished_and_says_how_the_run_e
 
     with (folder / "served.log").open("w") as log, serve(log) as serving:
         deployment = wait_for(lambda: api.deployment("ended"), serving)
+        # It says what it does before its first run, not after.
+        wait_for(lambda: "Next run: " in (folder / "served.log").read_text(), serving)
         run = api.ask(f"/deployments/{deployment}/create_flow_run", {})["id"]
         wait_for(lambda: finished() >= 2, serving)
         before = finished()

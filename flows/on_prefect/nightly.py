@@ -65,7 +65,7 @@ async def announcement(deployment: Any) -> str:
     parameters = deployment.parameters
     (given,) = [chosen.schedule for chosen in deployment.schedules]
     # Only the server's own classes know when a schedule is due.
-    kinds = {"CronSchedule": CronSchedule, "IntervalSchedule": IntervalSchedule}
+    kinds: dict[str, Any] = {"CronSchedule": CronSchedule, "IntervalSchedule": IntervalSchedule}
     schedule = kinds[type(given).__name__].model_validate(given.model_dump())
     due = (await schedule.get_dates(1))[0]
     lines = [

@@ -87,12 +87,14 @@ def test_the_same_sheet_takes_no_step_and_loads_no_model(old, work):
     assert work == []
 
 
+@pytest.mark.process
 def test_what_failed_then_is_tried_again_and_only_that(old, work):
     result = flows.render_sheet("later.csv", overrides=[*SETTINGS, "start=line"])
     assert (result.cached, result.done, result.steps_run, len(result.failed)) == (1, 0, 0, 1)
     assert "forward" not in work
 
 
+@pytest.mark.process
 def test_new_rows_start_from_the_old_snapshots(old, work):
     before = old.known("priors")
     Path("new.csv").write_text(

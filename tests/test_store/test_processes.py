@@ -11,6 +11,8 @@ from prior_store.errors import ClaimLostError
 from prior_store.testing import fill, recipe_of
 from tests.test_store import workers
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def local(tmp_path):

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import hashlib, torch
 from prior_store.objects.tensors import decode, encode
@@ -14,6 +16,7 @@ print(hashlib.sha256(content).hexdigest())
 """
 
 
+@pytest.mark.process
 def test_three_processes_write_the_same_bytes():
     digests = {
         subprocess.run(

@@ -48,9 +48,9 @@ def batch_closing(prepared: Prepared, result: BatchResult, ui: str | None, overr
     if len(failed) > 2:
         lines.append(f"         and {len(failed) - 2} more; the report has them all")
     if result.interrupted:
-        lines.append(f"Interrupted with {result.left} rows left. Go on with: {command}")
+        lines.append(f"Interrupted with {result.left} rows left. Continue with: {command}")
     elif failed:
-        lines.append(f"To make only what is missing, run the same again: {command}")
+        lines.append(f"To make only what is missing, run it again: {command}")
     return "\n".join(lines) + "\n"
 
 
@@ -72,18 +72,20 @@ def study_closing(found: Found, ui: str | None, overrides: Sequence[str]) -> str
     if advice["start_step"] is None:
         lines.append(f"No advice: {advice['why']}")
     else:
-        lines.append(f"Advice:  {advised(advice)}: {advice['steps']} steps a variant")
+        lines.append(f"Advice:  {advised(advice)}: {advice['steps']} steps per variant")
         lines.append(f"Sure:    {how_sure(record)}")
         lines.append(f"Why:     {advice['why']}")
     if record["mute"]:
-        lines.append(f"Left out, since the prompt changes nothing even in a full run: {', '.join(record['mute'][:5])}")
+        lines.append(
+            f"Left out, because the prompt changes nothing even in a full run: {', '.join(record['mute'][:5])}"
+        )
     lines.append(f"Page:    {found.page}")
     if found.interrupted:
-        lines.append(f"Interrupted; go on with: headstart inflection {' '.join(overrides)}")
+        lines.append(f"Interrupted; continue with: headstart inflection {' '.join(overrides)}")
     elif found.kept and advice["start_step"] is not None:
         lines.append("From now on start_step=auto uses it, for this model, schedule and guidance in this store.")
     elif not found.kept:
-        lines.append(f"Not kept for start_step=auto: measure {LEAST_PAIRS} pairs or more, or say --force.")
+        lines.append(f"Not kept for start_step=auto: measure {LEAST_PAIRS} pairs or more, or add --force.")
     if ui:
         lines.append(f"UI:      {ui}")
     return "\n".join(lines) + "\n"

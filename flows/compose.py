@@ -61,7 +61,7 @@ def _hydra_line(text: str, problems: list[str]) -> str | None:
             problems.append(f"{key} has no value; write {key}=...")
         else:
             problems.append(
-                f"{text!r} is no setting; write key=value, for example sheet=my.csv schedule.num_inference_steps=20"
+                f"{text!r} is not a setting; write key=value, for example sheet=my.csv schedule.num_inference_steps=20"
             )
         return None
     if key in GROUPS:
@@ -106,11 +106,13 @@ def _compose(lines: Sequence[str]) -> dict[str, Any]:
             raise SettingsError(f"{error.full_key} has no value here and needs one: {error.full_key}=...") from None
         except (HydraException, OmegaConfBaseException) as error:
             said = " ".join(str(error).split())
-            raise SettingsError(f"the configuration does not compose: {said}; overrides were {list(lines)}") from None
+            raise SettingsError(
+                f"the configuration cannot be composed: {said}; the overrides were {list(lines)}"
+            ) from None
         finally:
             GlobalHydra.instance().clear()
     if not isinstance(tree, dict):
-        raise SettingsError(f"the configuration is a {type(tree).__name__}, needed is a mapping; see conf/config.yaml")
+        raise SettingsError(f"the configuration is a {type(tree).__name__} and must be a mapping; see conf/config.yaml")
     plain = {str(key): value for key, value in tree.items()}
     plain.pop("experiment", None)
     return plain
@@ -178,9 +180,9 @@ def _said(item: Any, tree: dict[str, Any]) -> str:
     if not place:
         return message
     if item["type"] == "model_type":
-        return f"{place}: is {item['input']!r}; needed is a mapping such as {{name: value}}"
+        return f"{place}: is {item['input']!r}; must be a mapping such as {{name: value}}"
     if item["type"] != "value_error" and field is not None and (wanted := needed(field.annotation, field.metadata)):
-        return f"{place}: is {_at(place, tree)!r}; needed is {wanted} ({field.description})"
+        return f"{place}: is {_at(place, tree)!r}; must be {wanted} ({field.description})"
     seen = "" if isinstance(item["input"], dict) or repr(item["input"]) in message else f", seen {item['input']!r}"
     return f"{place}: {message[:1].lower()}{message[1:]}{seen}"
 

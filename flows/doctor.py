@@ -71,7 +71,7 @@ def as_text(findings: Sequence[Finding], *, as_json: bool) -> str:
         return json.dumps([asdict(finding) for finding in findings], indent=1) + "\n"
     worst = sum(finding.status == "fail" for finding in findings)
     doubts = sum(finding.status == "warn" for finding in findings)
-    verdict = f"{worst} to mend, {doubts} to know of" if worst or doubts else "all is well"
+    verdict = f"{worst} to fix, {doubts} to know about" if worst or doubts else "all is well"
     return "\n".join([*(finding.line() for finding in findings), verdict]) + "\n"
 
 
@@ -82,7 +82,7 @@ def _python(_: Settings) -> Iterator[Finding]:
         part="python",
         status="ok" if right else "warn",
         seen=f"{version} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        do="" if right else "3.11 and 3.12 are tested; make the environment with one of them",
+        do="" if right else "3.11 and 3.12 are tested; create the environment with one of them",
     )
 
 
@@ -109,7 +109,7 @@ def _device(settings: Settings) -> Iterator[Finding]:
                 part="device",
                 status="ok" if settings.model.source == "demo" else "warn",
                 seen=f"{device}: {memory:.1f} GiB of memory, torch {torch.__version__}",
-                do="" if settings.model.source == "demo" else "fine for tiny models; a large one wants a CUDA device",
+                do="" if settings.model.source == "demo" else "fine for tiny models; a large one needs a CUDA device",
             )
 
 
@@ -128,17 +128,17 @@ def _disk(settings: Settings) -> Iterator[Finding]:
             seen=f"{free / 2**30:.1f} GiB free for the {name} at {place}",
             do=""
             if free >= _LITTLE_ROOM
-            else "free some room: headstart store gc, or keep fewer steps: prior.keep=from:6",
+            else "free some space (headstart store gc), or keep fewer steps (prior.keep=from:6)",
         )
 
 
 def _ffmpeg(_: Settings) -> Iterator[Finding]:
-    from tasks.errors import PlanError
-    from tasks.making.video import WHAT_TO_DO, usable_ffmpeg
+    from prior_engine.errors import VideoError
+    from prior_engine.video import WHAT_TO_DO, usable_ffmpeg
 
     try:
         yield Finding(part="ffmpeg", status="ok", seen=f"{usable_ffmpeg()}, writes H.264")
-    except PlanError as error:
+    except VideoError as error:
         yield Finding(part="ffmpeg", status="fail", seen=str(error).removesuffix(f"; {WHAT_TO_DO}"), do=WHAT_TO_DO)
 
 
@@ -187,7 +187,7 @@ def _would_be(settings: Settings, url: str) -> Iterator[Finding]:
                 part=finding.part,
                 status=finding.status,
                 seen=finding.seen.replace(corner, url)
-                + ("; the first run makes it" if finding.part == "store" else ""),
+                + ("; the first run creates it" if finding.part == "store" else ""),
                 do=finding.do,
             )
     finally:
@@ -215,7 +215,7 @@ def _opened(settings: Settings, url: str, *, create: bool) -> Iterator[Finding]:
     mode = store.capabilities.mode
     if not store.capabilities.writable:
         yield Finding(
-            part="store", status="fail", seen=f"{store.url} can be read, not written", do="get the right to write"
+            part="store", status="fail", seen=f"{store.url} can be read but not written", do="get write access"
         )
         return
     alone = not store.capabilities.exclusive_create
@@ -223,7 +223,7 @@ def _opened(settings: Settings, url: str, *, create: bool) -> Iterator[Finding]:
         part="store",
         status="warn" if alone else "ok",
         seen=str(said[0].message) if alone and said else f"{store.url}, {mode}",
-        do="let one process write at a time, or use a backend with conditional writes" if alone else "",
+        do="let only one process write at a time, or use a backend with conditional writes" if alone else "",
     )
     yield from _clock(store)
 
@@ -276,7 +276,7 @@ def _local() -> Finding:
         return Finding(part="server", status="ok", seen="not running; the first run starts it")
     if not healthy(server.api_url):
         do = f"headstart ui stop, then headstart ui start; its log is {log_file()}"
-        return Finding(part="server", status="fail", seen=f"process {server.pid} runs and does not answer", do=do)
+        return Finding(part="server", status="fail", seen=f"process {server.pid} runs but does not answer", do=do)
     return _versions(server.api_url)
 
 

@@ -45,7 +45,7 @@ class PinMismatchError(EngineError, ValueError):
 
     def __init__(self, differences: Mapping[str, tuple[object, object]]) -> None:
         self.differences = dict(differences)
-        lines = [f"  {name}: the prior has {was!r}, asked for is {now!r}" for name, (was, now) in differences.items()]
+        lines = [f"  {name}: the prior has {was!r}, you asked for {now!r}" for name, (was, now) in differences.items()]
         super().__init__(
             f"{len(lines)} pinned {'field differs' if len(lines) == 1 else 'fields differ'} from the prior; "
             "ask for what the prior has, or record another prior:\n" + "\n".join(lines)

@@ -9,6 +9,22 @@ from typing import Any, BinaryIO, cast
 
 from prior_engine.errors import RequestError, VideoError
 
+WHAT_TO_DO = "install the package imageio-ffmpeg again, or name a program: export IMAGEIO_FFMPEG_EXE=/usr/bin/ffmpeg"
+
+
+def usable_ffmpeg() -> str:
+    """The program; a `VideoError` says in one sentence why there is none."""
+    try:
+        import imageio_ffmpeg
+
+        program = str(imageio_ffmpeg.get_ffmpeg_exe())
+        said = subprocess.run([program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=True)  # noqa: S603
+    except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        raise VideoError(f"no ffmpeg that runs: {error}; {WHAT_TO_DO}") from None
+    if "libx264" not in said.stdout:
+        raise VideoError(f"{program} cannot write H.264 (libx264); {WHAT_TO_DO}")
+    return program
+
 
 def write_video(
     frames: Iterable[Any],

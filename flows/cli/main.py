@@ -14,8 +14,8 @@ from flows.cli.ui import app as ui_app
 
 app = typer.Typer(
     name="headstart",
-    help="Give every video variant a head start: record one full run per identity, start all others from one of its steps.",
-    epilog="Exit codes: 0 all done; 1 some rows failed; 2 the input was wrong and nothing ran; 130 interrupted.",
+    help="Give every video variant a head start: record one full run per identity, start all variants from one of its steps.",
+    epilog="Exit codes: 0 all done; 1 some rows failed; 2 the input was wrong and nothing ran; 130 interrupted, finished rows are kept.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -33,7 +33,7 @@ def main() -> NoReturn:
         # Outside of standalone mode an exit code comes back as the value.
         code = app(prog_name="headstart", standalone_mode=False)
     except KeyboardInterrupt:
-        _say("interrupted; what was finished is kept, run the same command again to go on")
+        _say("interrupted; what was finished is kept, run the same command again to continue")
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BatchError as error:
         _fail(str(error))
@@ -77,7 +77,7 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="tell the versions in use")
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="print the versions in use")
     ] = False,
 ) -> None:
     pass
@@ -90,7 +90,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the summary")] = False,
     only: Annotated[
         Literal["all", "priors", "variants"],
-        typer.Option(help="all; priors: record them and make no variants; variants: only of priors that are there"),
+        typer.Option(help="priors: record priors, make no variants; variants: make variants of existing priors only"),
     ] = "all",
 ) -> None:
     """Make every row of a sheet that the store lacks.
@@ -104,7 +104,7 @@ def run(
 
 @app.command()
 def plan(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Say what `run` would do, without doing it. What is there, what is left, which steps, how much time and disk.
+    """Show what `run` would do, without doing it. What exists, what is missing, the steps, the time and the disk space.
 
     Example: headstart plan my.csv
     """
@@ -122,7 +122,7 @@ def inflection(
         bool, typer.Option("--force", help="keep the answer for start_step=auto even from fewer than 5 pairs")
     ] = False,
 ) -> None:
-    """Measure which start step and tail to use. A few rows are enough; start_step=auto uses the answer from then on.
+    """Measure which start step and tail to use. A few rows are enough; start_step=auto then uses the answer.
 
     Example: headstart inflection my.csv inflection.pairs=12
     """
@@ -135,7 +135,7 @@ def inflection(
 @app.command()
 def config(
     overrides: Overrides = None,
-    keys: Annotated[bool, typer.Option("--keys", help="list every setting with its meaning")] = False,
+    keys: Annotated[bool, typer.Option("--keys", help="list all settings with their meaning")] = False,
 ) -> None:
     """Show the settings that a run would use, as YAML.
 
@@ -148,14 +148,14 @@ def config(
 
 @app.command()
 def report(
-    batch: Annotated[str | None, typer.Argument(help="name of the batch; without it, the latest")] = None,
+    batch: Annotated[str | None, typer.Argument(help="name of the batch; the latest by default")] = None,
     overrides: Overrides = None,
     single_file: Annotated[
-        bool, typer.Option("--single-file", help="one page with all videos inside, to send to somebody")
+        bool, typer.Option("--single-file", help="one page with all videos inside, to send to someone")
     ] = False,
-    out: Annotated[str | None, typer.Option(help="file for that page; without it, BATCH.html")] = None,
+    out: Annotated[str | None, typer.Option(help="file for that page; BATCH.html by default")] = None,
 ) -> None:
-    """Write the report of a batch again, from what the store holds.
+    """Write the report of a batch again, from what is in the store.
 
     Example: headstart report demo-20261121-101500 store=headstart-store
     """
@@ -169,10 +169,10 @@ def nightly(
     overrides: Overrides = None,
     cron: Annotated[str, typer.Option(help="when to run, as a cron line")] = "30 2 * * *",
     timezone: Annotated[str, typer.Option(help="time zone of the cron line")] = "UTC",
-    every: Annotated[float | None, typer.Option(help="run every so many seconds instead")] = None,
+    every: Annotated[float | None, typer.Option(help="instead of --cron: seconds between runs")] = None,
     name: Annotated[str, typer.Option(help="name of the deployment in Prefect")] = "nightly",
 ) -> None:
-    """Render a sheet on a schedule, until interrupted. What is rendered is seen and steered in the Prefect UI.
+    """Render a sheet on a schedule, until interrupted. Follow and control the runs in the Prefect UI.
 
     Example: headstart nightly my.csv --cron "30 2 * * *" --timezone Europe/Berlin
     """
@@ -188,7 +188,7 @@ def nightly(
 
 @app.command()
 def doctor(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Say what is wrong with this machine, and what to do. Exit code 1 when something has to be mended.
+    """Check this machine, and say what is wrong and what to do. Exit code 1 when something has to be fixed.
 
     Example: headstart doctor store=s3://bucket/headstart
     """

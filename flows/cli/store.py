@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prior_store import Store
 
 app = typer.Typer(
-    help="What the store holds: list, show, verify, mend, clean.", no_args_is_help=True, rich_markup_mode=None
+    help="Look into the store, verify it, repair it, clean it up.", no_args_is_help=True, rich_markup_mode=None
 )
 
 Overrides = Annotated[
@@ -62,10 +62,10 @@ def list_rows(
     batch: Annotated[str | None, typer.Option(help="only this batch")] = None,
     status: Annotated[str | None, typer.Option(help="done, failed or removed", callback=_known_status)] = None,
     tag: Annotated[str | None, typer.Option(help="only rows with this tag")] = None,
-    limit: Annotated[int, typer.Option(help="rows at most, newest first; 0 = all")] = 50,
+    limit: Annotated[int, typer.Option(help="show at most so many rows; 0 = all")] = 50,
     as_json: Json = False,
 ) -> None:
-    """List what the manifest names, newest first.
+    """List what is in the store, newest first.
 
     Example: headstart store ls --kind variants --identity fox
     """
@@ -98,7 +98,7 @@ def show(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of one prior or variant. With --json all of it: recipe, pins, digests.
+    """Show one prior or variant. With --json everything: recipe, pins, digests.
 
     Example: headstart store show 3f2a9c
     """
@@ -117,7 +117,7 @@ def show(
 
 @app.command()
 def du(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Say how much room the store takes, and for what.
+    """Show how much space the store takes, and for what.
 
     Example: headstart store du
     """
@@ -138,7 +138,7 @@ def verify(
     quick: Annotated[bool, typer.Option("--quick", help="sizes only, no digests")] = False,
     as_json: Json = False,
 ) -> None:
-    """Prove that the store is whole. Every row has its object, every object its row, every byte is right; exit code 1 if not.
+    """Check that the store is whole: every row has its object, every object its row, all bytes are right. Exit code 1 if not.
 
     Example: headstart store verify --quick
     """
@@ -152,7 +152,7 @@ def verify(
         for problem in report.problems:
             sys.stdout.write(f"{problem.what}: {problem.text}\n")
         if report.problems:
-            sys.stdout.write("mend what can be mended with: headstart store repair\n")
+            sys.stdout.write("repair what can be repaired with: headstart store repair\n")
     raise typer.Exit(report.exit_code)
 
 
@@ -162,7 +162,7 @@ def _progress(done: int, total: int) -> None:
 
 @app.command()
 def repair(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Mend what verify finds. Missing rows are written again, torn objects go into quarantine; nothing is deleted.
+    """Repair what verify finds. Missing rows are written again, damaged objects go into quarantine; nothing is deleted.
 
     Example: headstart store repair
     """
@@ -177,11 +177,11 @@ def repair(overrides: Overrides = None, as_json: Json = False) -> None:
 
 @app.command("import")
 def import_store(
-    url: Annotated[str, typer.Argument(help="folder or URL of the store to take from; nothing in it changes")],
+    url: Annotated[str, typer.Argument(help="folder or URL of the store to copy from; it is not changed")],
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Take over what another store has and this one lacks. Exit code 1 if something could not be taken.
+    """Copy what another store has and this one lacks. Exit code 1 if something could not be copied.
 
     Example: headstart store import s3://team/headstart store=headstart-store
     """
@@ -192,8 +192,8 @@ def import_store(
         _print_json(dataclasses.asdict(done))
     else:
         sys.stdout.write(
-            f"{done.priors} priors, {done.variants} variants and {done.embeddings} embeddings taken "
-            f"({done.bytes / 2**20:,.1f} MiB), {done.there} were there, {len(done.refused)} refused\n"
+            f"{done.priors} priors, {done.variants} variants and {done.embeddings} embeddings copied "
+            f"({done.bytes / 2**20:,.1f} MiB), {done.there} already there, {len(done.refused)} refused\n"
         )
         sys.stdout.write("".join(f"refused: {text}\n" for text in done.refused))
     raise typer.Exit(done.exit_code)
@@ -202,8 +202,8 @@ def import_store(
 @app.command()
 def gc(
     overrides: Overrides = None,
-    delete: Annotated[bool, typer.Option("--delete", help="really remove; without it nothing is touched")] = False,
-    grace_hours: Annotated[float, typer.Option(help="what is younger stays, whatever it is")] = 24.0,
+    delete: Annotated[bool, typer.Option("--delete", help="remove; without it nothing is touched")] = False,
+    grace_hours: Annotated[float, typer.Option(help="keep everything younger than this")] = 24.0,
     older_than_days: Annotated[float | None, typer.Option(help="also finished objects older than this")] = None,
     batch: Annotated[list[str] | None, typer.Option(help="also finished objects of this batch")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="also finished objects with this tag")] = None,
@@ -212,7 +212,7 @@ def gc(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what could be removed; with --delete remove it. Abandoned attempts always, finished objects only when asked.
+    """Show what could be removed; with --delete remove it. Abandoned attempts always, finished objects only on request.
 
     Example: headstart store gc --batch old-batch --delete
     """
@@ -229,13 +229,13 @@ def gc(
         return
     for item in found.items:
         sys.stdout.write(f"{item.bytes:>12}  {item.why:40}{item.path}\n")
-    word = "removed" if delete else "could be removed; nothing was touched, do it with --delete"
+    word = "removed" if delete else "could be removed; nothing was touched, remove with --delete"
     sys.stdout.write(f"{len(found.items)} files, {found.bytes / 2**20:,.1f} MiB {word}\n")
 
 
 @app.command()
 def compact(overrides: Overrides = None) -> None:
-    """Merge the manifest's many small files into one. Safe beside running batches.
+    """Merge the manifest's many small files into one. Safe while batches run.
 
     Example: headstart store compact
     """

@@ -14,7 +14,7 @@ app = typer.Typer(
 
 @app.command("start")
 def ui_start(overrides: Overrides = None) -> None:
-    """Start the Prefect server (or find it running) and say where it is.
+    """Start the Prefect server, unless it is running, and print its address.
 
     Example: headstart ui start server.port=4300
     """
@@ -33,12 +33,12 @@ def ui_stop() -> None:
     """
     from flows.on_prefect.server import stop
 
-    typer.echo("stopped" if stop() else "no server of Headstart's is running")
+    typer.echo("stopped" if stop() else "no server that Headstart started is running")
 
 
 @app.command("status")
 def ui_status() -> None:
-    """Say whether the server runs and answers. Exit code 1 when it does not.
+    """Show whether the server runs and answers. Exit code 1 if it does not.
 
     Example: headstart ui status
     """

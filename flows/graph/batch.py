@@ -10,11 +10,11 @@ from typing import Any
 from flows.graph.run import Means, run_graph
 from flows.graph.work import Graph, Work
 from flows.prepare import Prepared
+from prior_engine.video import usable_ffmpeg
 from tasks.making.encode import PROMPTS, encode_prompts
 from tasks.making.prior import make_prior
 from tasks.making.progress import Progress
 from tasks.making.variant import make_variants
-from tasks.making.video import usable_ffmpeg
 from tasks.pages.report import write_report
 from tasks.planning.document import plan_document, settings_yaml
 from tasks.planning.estimate import estimate

@@ -129,7 +129,7 @@ def run_study(study: Study, means: Means) -> Found:
     contents = [study.store.batch_file_or_none(study.name, pair.file) for pair in study.pairs]
     known = [json.loads(content) for content in contents if content is not None]
     if not known:
-        raise InterruptedBatchError("stopped before a pair was measured; the same command starts anew")
+        raise InterruptedBatchError("stopped before a pair was measured; run the same command again to start over")
     plan, wanted = study.prepared.plan, study.prepared.settings.inflection
     record = {
         "model": dict(plan.model),

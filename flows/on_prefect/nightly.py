@@ -72,7 +72,7 @@ async def announcement(deployment: Any) -> str:
         f"Serving {deployment.name!r}: {parameters['sheet']}",
         f"Next run: {due:%Y-%m-%d %H:%M:%S %Z}",
         *([f"UI:       {ui}"] if (ui := os.environ.get("PREFECT_UI_URL")) else []),
-        "Ctrl-C ends it; a run that is on its way then stops at its next step and keeps what it has finished.",
+        "Ctrl-C ends it; a current run then stops at its next step and keeps what it has finished.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -130,7 +130,7 @@ def _checked_cron(cron: str) -> str:
     try:
         CronSchedule(cron=cron)
     except ValueError:
-        raise SettingsError(f"--cron {cron!r} is no cron line; five fields are needed, e.g. '30 2 * * *'") from None
+        raise SettingsError(f"--cron {cron!r} is not a cron line; it needs five fields, e.g. '30 2 * * *'") from None
     return cron
 
 

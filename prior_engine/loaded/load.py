@@ -23,7 +23,7 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
     with without_torchvision_notice():
         kind = getattr(importlib.import_module(library), kind_name, None)
     if kind is None:
-        raise ModelSourceError(f"the component {name!r} wants {library}.{kind_name}, which is not installed")
+        raise ModelSourceError(f"the component {name!r} needs {library}.{kind_name}, which is not installed")
     folder = info.folder / name
     if not hasattr(kind, "parameters"):  # tokenizers and image processors
         return kind.from_pretrained(folder)

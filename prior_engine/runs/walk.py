@@ -81,7 +81,7 @@ def walk(
         pipe.scheduler = kept_scheduler
     if run.cancelled:
         raise RunCancelledError(
-            f"the run was cancelled after step {run.last} of {plan.steps}; go on from a kept snapshot"
+            f"the run was cancelled after step {run.last} of {plan.steps}; continue from a kept snapshot"
         )
     return run.finish(out)
 

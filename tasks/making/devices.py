@@ -121,7 +121,7 @@ def _machine_lock(device: str, stop: threading.Event) -> Iterator[None]:
                 if waiting_since is not None and time.monotonic() - waiting_since > _PATIENCE_S:
                     waiting_since = None
                     file.seek(0)
-                    log.info("waiting for %s, which %s has", device, file.read().strip() or "another process")
+                    log.info("waiting for %s, in use by %s", device, file.read().strip() or "another process")
                 time.sleep(_POLL_S)
         file.seek(0)
         file.truncate()

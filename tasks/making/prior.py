@@ -40,7 +40,7 @@ def _ended(work: PlannedPrior, context: Context) -> Result:
         return _made(work, context, runtime)
     except (RunCancelledError, ClaimCancelledError, InterruptedBatchError) as stopped:
         raise InterruptedBatchError(
-            f"prior {work.name!r} was stopped at a step boundary; a new run goes on from there"
+            f"prior {work.name!r} was stopped at a step boundary; a new run continues from there"
         ) from stopped
     except Exception as error:
         log.exception("prior %s failed", work.name, exc_info=log.isEnabledFor(logging.DEBUG))
@@ -110,7 +110,7 @@ def _walked(
     label = f"prior {work.name}"
     after = _continuation(claim, runtime)
     if after is not None:
-        log.info("%s goes on after step %d of an interrupted attempt", label, after.step)
+        log.info("%s continues after step %d of an interrupted attempt", label, after.step)
         if after.is_final:
             return after, 0, 0.0
     started = time.perf_counter()

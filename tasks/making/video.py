@@ -1,8 +1,7 @@
-"""Latents to files: decode, mp4, first frame; and whether there is an ffmpeg for it, asked before a step is walked. Runs beside the next denoise; one decode at a time on a device."""
+"""Latents to files: decode, mp4, first frame. Runs beside the next denoise; one decode at a time on a device."""
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,29 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.context import Context
-from tasks.errors import PlanError
 from tasks.making.devices import Lease
 from tasks.making.runtime import Runtime
 
 if TYPE_CHECKING:
     from prior_engine import Snapshot
-
-
-WHAT_TO_DO = "install the package imageio-ffmpeg again, or name a program: export IMAGEIO_FFMPEG_EXE=/usr/bin/ffmpeg"
-
-
-def usable_ffmpeg() -> str:
-    """The program; a PlanError says in one sentence why there is none."""
-    try:
-        import imageio_ffmpeg
-
-        program = str(imageio_ffmpeg.get_ffmpeg_exe())
-        said = subprocess.run([program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=True)  # noqa: S603
-    except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        raise PlanError(f"no ffmpeg that runs: {error}; {WHAT_TO_DO}") from None
-    if "libx264" not in said.stdout:
-        raise PlanError(f"{program} cannot write H.264 (libx264); {WHAT_TO_DO}")
-    return program
 
 
 @contextmanager

@@ -19,16 +19,16 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 320, 220, 34, 28, 12
 def page(record: Mapping[str, Any]) -> str:
     """inflection.html."""
     plots = [_plot(record, name, title, note) for name, title, note in _MEASURES] if record["lines"] else []
-    return rendered("inflection.html.j2", record=record, plots=plots, sure=how_sure(record))
+    return rendered("inflection.html.j2", record=record, plots=plots, how_sure=how_sure)
 
 
 def how_sure(record: Mapping[str, Any]) -> str:
-    """What can be said of the answer's certainty."""
+    """What can be said of the certainty of an answer, where there is one."""
     advice, pairs = record["advice"], len(record["pairs"]) - len(record["mute"])
     if advice["certainty"] is None:
-        return f"nobody can say from {pairs} pair{'s' if pairs != 1 else ''}; measure {LEAST_PAIRS} or more"
+        return f"unknown with {pairs} pair{'s' if pairs != 1 else ''}; measure {LEAST_PAIRS} or more"
     low, high = advice["start_steps"]
-    return f"{advice['certainty']:.0%} of resamples find it good enough; 95 % of their own answers start between {low} and {high}"
+    return f"good enough in {advice['certainty']:.0%} of the resamples; 95 % of them would start between k={low} and k={high}"
 
 
 def _plot(record: Mapping[str, Any], name: str, title: str, note: str) -> dict[str, Any]:

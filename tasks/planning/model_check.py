@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from prior_engine.models.info import inspect_model
-from tasks.planning.recipes import model_spec
+from tasks.planning.model_source import model_spec
 from tasks.settings import Settings
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from prior_engine.models.spec import ModelSpec, resolve_device, resolve_dtype
 from tasks.errors import PlanError
-from tasks.planning.recipes import DTYPES, model_spec
 from tasks.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
     from tasks.sheets.rows import Sheet
 
+DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 IMAGE_TO_VIDEO = "WanImageToVideoPipeline"
 DEMO_WEIGHTS = Path(__file__).resolve().parents[2] / "demo" / "weights"
 
@@ -37,6 +37,24 @@ def model_folder(settings: ModelSettings) -> str:
             )
         return str(folder)
     return settings.source
+
+
+def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSpec:
+    """The engine's view of the model settings; `source` is already a folder or a hub id."""
+    model, accel = settings.model, settings.accel
+    return ModelSpec(
+        source=source,
+        revision=model.revision,
+        pipeline=model.pipeline,
+        dtype=DTYPES[model.dtype],
+        device=device,
+        offline=model.offline,
+        attention_backend=accel.attention_backend,
+        deterministic=accel.deterministic,
+        offload=accel.offload,
+        quantization=accel.quantization,
+        vae_tiling=accel.vae_tiling,
+    )
 
 
 def devices_of(settings: Settings) -> tuple[str, ...]:

@@ -100,9 +100,9 @@ class Planner:
         dropped = [row for row in rows if row.start_step not in {None, "auto"} and row.start is None]
         if dropped:
             self.notes.append(
-                f"{dropped[0].place}{f' and {len(dropped) - 1} more rows' if len(dropped) > 1 else ''}: a start_step of the "
-                f"row's own starts from the snapshot, not on the straight line as the others do; say start=line "
-                f"(and tail={self.default.tail}) in the row to keep it there"
+                f"{dropped[0].place}{f' and {len(dropped) - 1} more rows' if len(dropped) > 1 else ''}: a row with its own "
+                f"start_step starts from the snapshot, not on the straight line like the others; add start=line "
+                f"(and tail={self.default.tail}) to the row to keep it there"
             )
 
     def _prior_of(self, row: Row, identity: Identity) -> PlannedPrior:
@@ -196,9 +196,9 @@ class Planner:
         if way.start_step > last:
             problem = f"column start_step: {way.start_step} is past the last step to start from; give 0..{last}, the schedule has {self.total} steps"
         elif parent is not None and parent.way.tail != "exact":
-            problem = f"column parent: {parent.row_id!r} walks a re-spaced tail, whose steps are not the prior's; give it tail=exact"
+            problem = f"column parent: {parent.row_id!r} has a re-spaced tail, whose steps are not the prior's; set tail=exact there"
         elif parent is not None and way.start_step <= parent.start_step:
-            problem = f"column start_step: {way.start_step} is not after {parent.start_step}, where the parent {parent.row_id!r} itself starts; give {parent.start_step + 1}..{last}"
+            problem = f"column start_step: {way.start_step} is not after {parent.start_step}, where the parent {parent.row_id!r} itself starts; use {parent.start_step + 1}..{last}"
         if problem is not None:
             self.problems.append(f"{row.place}, {problem}")
             return None

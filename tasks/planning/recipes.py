@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prior_engine.models.spec import ModelSpec
 from prior_engine.requests.cache import Cache
 from prior_engine.requests.conditioning import Conditioning
 from prior_engine.requests.identity import Identity
@@ -17,25 +16,6 @@ from tasks.settings import Settings
 
 PRIOR_VERSION = 1
 VARIANT_VERSION = 1
-DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-
-
-def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSpec:
-    """The engine's view of the model settings; `source` is already a folder or a hub id."""
-    model, accel = settings.model, settings.accel
-    return ModelSpec(
-        source=source,
-        revision=model.revision,
-        pipeline=model.pipeline,
-        dtype=DTYPES[model.dtype],
-        device=device,
-        offline=model.offline,
-        attention_backend=accel.attention_backend,
-        deterministic=accel.deterministic,
-        offload=accel.offload,
-        quantization=accel.quantization,
-        vae_tiling=accel.vae_tiling,
-    )
 
 
 def cache_of(settings: Settings) -> Cache | None:

@@ -25,22 +25,27 @@ class InflectionSettings(Group):
         0.9,
         gt=0,
         le=1,
-        description="share of pairs in which the model has to see the row's prompt, as in a full run, rather than the prior's",
+        description="share of pairs that must follow their prompt, as the model sees it",
     )
-    detail: float = Field(0.8, gt=0, le=1, description="share of a full run's fine detail that a variant has to have")
-    force: bool = Field(False, description="keep the answer for `auto` even when fewer than 5 pairs were measured")
+    detail: float = Field(0.8, gt=0, le=1, description="share of a full run's fine detail that a variant must have")
+    force: bool = Field(False, description="keep the answer for `auto` even from fewer than 5 pairs")
 
 
 class GuardSettings(Group):
     """Looks at every variant: did it keep its identity, did it move away from the prior? `guard=on` turns it on."""
 
-    enabled: bool = Field(False, description="measure every variant against its prior and mark doubtful ones")
+    enabled: bool = Field(False, description="compare every variant with its prior and mark doubtful ones")
     least_kept: float = Field(
-        0.5, ge=-1, le=1, description="less agreement of the first moment with the prior's is a lost identity"
+        0.5,
+        ge=-1,
+        le=1,
+        description="below this agreement of the first frame with the prior's, the identity counts as lost",
     )
     least_moved: float = Field(
-        0.2, ge=0, description="less distance from the prior, in units of its spread, is not moving away"
+        0.2,
+        ge=0,
+        description="below this distance from the prior, in units of its spread, a variant counts as not moved away",
     )
     retry_earlier: int = Field(
-        0, ge=0, description="redo a variant that did not move away from so many steps earlier, once"
+        0, ge=0, description="try a variant that did not move away once more, from so many steps earlier"
     )

@@ -14,17 +14,17 @@ class SheetSettings(Group):
     """How a prompt sheet is read, and what it may reach."""
 
     path: str | None = Field(
-        None, description="file or URL of the sheet, `-` for standard input, `demo` for the one that ships"
+        None, description="file or URL of the sheet; `-` = standard input, `demo` = the one that ships"
     )
     format: Literal["auto", "csv", "tsv", "jsonl", "yaml", "parquet"] = Field("auto", description="auto = by file name")
-    identities: str | None = Field(None, description="a second file with the identities' own columns")
+    identities: str | None = Field(None, description="a second file with the columns of the identities")
     allow_roots: tuple[str, ...] = Field(
-        (), description="folders or URL prefixes that images may come from, beside the sheet's own folder"
+        (), description="folders or URL prefixes that images may come from, besides the sheet's own folder"
     )
     allow_http: bool = Field(False, description="allow http(s) images")
     max_image_pixels: int = Field(40_000_000, gt=0, description="larger images are refused before they are decoded")
     max_rows: int = Field(100_000, gt=0, description="more rows than this after expansion are refused")
-    ignore_unknown: bool = Field(False, description="leave out columns that a sheet does not know, with a note")
+    ignore_unknown: bool = Field(False, description="ignore unknown columns, with a note; otherwise they are refused")
 
 
 class StoreSettings(Group):
@@ -32,9 +32,9 @@ class StoreSettings(Group):
 
     url: str = Field("headstart-store", description="folder or fsspec URL (s3://bucket/prefix, memory://name)")
     storage_options: dict[str, Any] = Field(
-        default_factory=dict, description="fsspec options (endpoint, profile); secrets by environment only"
+        default_factory=dict, description="fsspec options (endpoint, profile); secrets only in the environment"
     )
-    verify_hashes: bool = Field(True, description="check sha256 of every file that is read")
+    verify_hashes: bool = Field(True, description="check the sha256 of every file that is read")
 
     @field_validator("storage_options")
     @classmethod
@@ -43,6 +43,6 @@ class StoreSettings(Group):
         for name in value:
             if re.search(r"secret|token|password|^key$", name, re.IGNORECASE):
                 raise ValueError(
-                    f"storage option {name!r} looks like a secret; give it by environment (AWS_* variables, a profile), not by config"
+                    f"storage option {name!r} looks like a secret; set it in the environment (AWS_* variables, a profile), not in the settings"
                 )
         return value

@@ -15,22 +15,26 @@ from tasks.settings.tail import StepsOfTail
 class ModelSettings(Group):
     """Which weights, and the size they were made for."""
 
-    source: str = Field("demo", description="folder in diffusers layout, hub id or `demo` (embedded)")
+    source: str = Field("demo", description="folder in diffusers layout, hub id, or `demo` (embedded)")
     revision: str | None = Field(None, description="commit of a hub id; resolved and recorded when it is a branch name")
-    pipeline: str | None = Field(None, description="pipeline class, when it is not the one that model_index.json names")
+    pipeline: str | None = Field(None, description="pipeline class, if not the one in model_index.json")
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto = bf16 on CUDA, fp32 elsewhere")
-    offline: bool = Field(True, description="never ask a hub; a hub id must be in the local cache already")
-    height: int = Field(480, gt=0, description="pixels, for rows that name no height")
-    width: int = Field(832, gt=0, description="pixels, for rows that name no width")
-    frames: int = Field(81, gt=0, description="frames, for rows that name no frames")
-    guidance: float = Field(5.0, ge=0, description="guidance scale when neither row nor settings name one")
-    fps: int = Field(16, gt=0, description="frames a second that the model was trained at")
+    offline: bool = Field(True, description="never contact a hub; a hub id must already be in the local cache")
+    height: int = Field(480, gt=0, description="pixels, for rows without a height")
+    width: int = Field(832, gt=0, description="pixels, for rows without a width")
+    frames: int = Field(81, gt=0, description="number of frames, for rows without one")
+    guidance: float = Field(5.0, ge=0, description="guidance scale, if neither the row nor `guidance` sets one")
+    fps: int = Field(16, gt=0, description="frames per second that the model was trained at")
     max_sequence_length: int | None = Field(
-        None, gt=0, description="tokens of a prompt that the encoder takes; null = the family's own"
+        None, gt=0, description="longest prompt in tokens; null = as the model family has it"
     )
-    start_step: int | None = Field(None, ge=0, description="measured best start step of this model; what `auto` means")
-    tail: StepsOfTail | None = Field(None, description="measured best tail; what `auto` means")
-    start: Literal["snapshot", "line"] = Field("snapshot", description="measured best way to start; what `auto` means")
+    start_step: int | None = Field(
+        None, ge=0, description="best start step measured for this model; used by `start_step=auto`"
+    )
+    tail: StepsOfTail | None = Field(None, description="best tail measured for it; used by `tail=auto`")
+    start: Literal["snapshot", "line"] = Field(
+        "snapshot", description="best start measured for it; used by `start=auto`"
+    )
 
 
 class ScheduleSettings(Group):
@@ -39,16 +43,16 @@ class ScheduleSettings(Group):
     scheduler: str | None = Field(
         "FlowMatchEulerDiscreteScheduler", description="diffusers scheduler class; null = the model's own"
     )
-    config: dict[str, Any] = Field(default_factory=dict, description="further config of that class")
-    grid: Grid = Field("wan", description="how sigmas are laid")
+    config: dict[str, Any] = Field(default_factory=dict, description="further configuration of that class")
+    grid: Grid = Field("wan", description="how sigmas are spaced")
     num_inference_steps: int = Field(
-        10, ge=2, le=1000, description="steps of a full run; an explicit grid has as many as it lists"
+        10, ge=2, le=1000, description="steps of a full run; with an explicit grid, the number that it lists"
     )
-    denoising_strength: float = Field(1.0, description="where the walk starts, before the shift")
+    denoising_strength: float = Field(1.0, description="where the run starts, before the shift")
     sigma_shift: float | None = Field(5.0, description="shift of the grid; null = the scheduler's own")
     sigmas: tuple[float, ...] | None = Field(None, description="explicit sigmas (grid: explicit)")
     timesteps: tuple[float, ...] | None = Field(
-        None, description="explicit timesteps (grid: explicit), alone or beside sigmas where a model wants both"
+        None, description="explicit timesteps (grid: explicit), alone or with sigmas for models that need both"
     )
 
     @property
@@ -79,12 +83,12 @@ class AccelSettings(Group):
     attention_backend: str | None = Field(None, description="diffusers attention backend; null = its default")
     deterministic: bool = Field(True, description="deterministic kernels, no autotuning")
     offload: Literal["none", "group"] = Field(
-        "none", description="group = weights wait in the machine's memory and come to the device in groups"
+        "none", description="group = weights stay in main memory and move to the device in groups"
     )
     quantization: Literal["float8_e4m3fn", "float8_e5m2"] | None = Field(
-        None, description="keep the weights at 8 bits; priors too, and it changes results"
+        None, description="keep the weights in 8 bits, also for priors; changes results"
     )
-    vae_tiling: bool = Field(False, description="decode in tiles: less memory, and it changes results")
+    vae_tiling: bool = Field(False, description="decode in tiles: less memory; changes results")
 
 
 class PriorSettings(Group):
@@ -92,16 +96,18 @@ class PriorSettings(Group):
 
     use: Literal["on", "off", "auto"] = Field(
         "on",
-        description="`off` = full runs, without priors; `auto` = full runs of identities where they take fewer steps",
+        description="`on` = start variants from priors; `off` = full runs; `auto` = full runs for identities where they take fewer steps",
     )
     keep: str | tuple[int, ...] = Field(
         "all",
-        description="`all`, `from:K`, or a list of steps whose snapshots are kept; those that rows start from always are",
+        description="steps whose snapshots are kept: `all`, `from:K` or a list; those that rows start from are always kept",
     )
-    guidance: float | None = Field(None, ge=0, description="guidance of priors; null = as for variants")
-    lease_s: float = Field(60.0, gt=0, description="a claim whose holder gave no sign for so long may be taken over")
+    guidance: float | None = Field(None, ge=0, description="guidance of priors; null = the same as variants")
+    lease_s: float = Field(
+        60.0, gt=0, description="seconds without a sign of life after which a claim may be taken over"
+    )
     wait_s: float | None = Field(
-        None, gt=0, description="how long to wait for another process that makes the same prior; null = for ever"
+        None, gt=0, description="seconds to wait for another process that makes the same prior or row; null = for ever"
     )
 
     @field_validator("keep")

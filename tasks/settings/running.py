@@ -12,13 +12,13 @@ from tasks.settings.group import Group
 class RunnerSettings(Group):
     """Devices, workers, chunks."""
 
-    kind: Literal["local", "ray", "dask"] = Field("local", description="where tasks run; ray and dask need their extra")
+    kind: Literal["local", "ray", "dask"] = Field("local", description="where work runs; ray and dask need their extra")
     devices: str | tuple[str, ...] = Field("auto", description="`auto`, or a list such as [cuda:0,cuda:1] or [cpu]")
     workers: int | None = Field(
-        None, ge=1, description="threads; null = devices + 2, so that decoding overlaps the next walk"
+        None, ge=1, description="threads; null = devices + 2, so that decoding overlaps with the next run"
     )
     chunk_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="variants in one task run; auto = at most 500 task runs a batch"
+        "auto", description="variants in one task run; auto = at most about 500 task runs in a batch"
     )
     address: str | None = Field(None, description="address of a Ray or Dask cluster; null = a local one")
 
@@ -27,7 +27,7 @@ class ServerSettings(Group):
     """The Prefect server."""
 
     mode: Literal["local", "remote", "none"] = Field(
-        "local", description="local = started here when none is there; remote = PREFECT_API_URL; none = no UI"
+        "local", description="local = started here if none is running; remote = PREFECT_API_URL; none = no UI"
     )
     port: int = Field(4200, gt=0, lt=65536, description="first port to try for the local server")
     database: str | None = Field(

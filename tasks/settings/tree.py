@@ -31,27 +31,33 @@ class Settings(Group):
     guard: GuardSettings = GuardSettings()
 
     start_step: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="the snapshot that variants start from"
+        "auto", description="the step after which variants start, counted from 0"
     )
-    tail: Literal["auto"] | StepsOfTail = Field("auto", description="`exact`, or so many re-spaced steps")
+    tail: Literal["auto"] | StepsOfTail = Field(
+        "auto", description="`exact` = the rest of the prior's schedule; a number = so many re-spaced steps"
+    )
     start: Literal["auto", "snapshot", "line"] = Field(
         "auto",
-        description="`snapshot` = the prior's own state after that step; `line` = as noisy a place on the straight line between its last latents and its first noise",
+        description="`snapshot` = the prior's own state after that step; `line` = the point with the same sigma on the straight line between its last latents and its first noise",
     )
     history: Literal["keep", "fresh"] = Field(
-        "keep", description="multistep solvers: keep the prior's history or start fresh"
+        "keep", description="multistep solvers: keep the prior's history or start with a fresh one"
     )
     guidance: float | None = Field(
         None, ge=0, description="guidance scale, for rows that name none; null = model.guidance"
     )
-    negative_prompt: str | None = Field(None, description="for rows that name none")
-    seed: int = Field(0, ge=0, description="for rows that name no seed")
-    retries: int = Field(2, ge=0, le=20, description="further tries of a row after an error that may pass")
-    max_failures: str | int | None = Field(
-        None, description="failed rows after which the batch ends early: a number or `5%`"
+    negative_prompt: str | None = Field(None, description="negative prompt of rows that name none")
+    seed: int = Field(0, ge=0, description="seed of rows that name none")
+    retries: int = Field(
+        2, ge=0, le=20, description="how often a row is tried again after an error that may pass (storage, network)"
     )
-    batch: str | None = Field(None, description="name of the batch; null = sheet name and time")
-    tags: tuple[str, ...] = Field((), description="kept with every row of the batch")
+    max_failures: str | int | None = Field(
+        None, description="end the batch early when more rows than this have failed: a number or `5%`"
+    )
+    batch: str | None = Field(
+        None, description="name of the batch, continued if it is the same sheet's; null = sheet name and time"
+    )
+    tags: tuple[str, ...] = Field((), description="labels that every row of the batch gets")
 
     @field_validator("max_failures")
     @classmethod

@@ -18,13 +18,13 @@ def parent_problems(rows: Sequence[Row]) -> list[str]:
         place, parent = f"{row.place}, column parent", by_id.get(row.parent)
         if parent is None:
             near = nearest_column(row.parent, list(by_id))
-            problems.append(f"{place}: {row.parent!r} is no id of this sheet{near}")
+            problems.append(f"{place}: {row.parent!r} is not an id of this sheet{near}")
         elif parent.identity != row.identity:
             problems.append(
-                f"{place}: {row.parent!r} is of identity {parent.identity!r}, this row of {row.identity!r}; both have to be of one"
+                f"{place}: {row.parent!r} belongs to identity {parent.identity!r} and this row to {row.identity!r}; both must have the same one"
             )
         elif _is_own_ancestor(row, by_id):
-            problems.append(f"{place}: {row.id!r} descends from itself; remove one parent of the circle")
+            problems.append(f"{place}: {row.id!r} descends from itself; remove one parent to break the circle")
     return problems
 
 
@@ -56,7 +56,7 @@ def picture_problems(rows: Sequence[Row]) -> list[str]:
 def base_prompt_notes(rows: Sequence[Row]) -> list[str]:
     """Several base prompts of one identity can be meant, and cost a prior each."""
     return [
-        f"identity {identity!r} has {len(places)} base prompts (at {', '.join(list(places.values())[:3])}), so a prior for each"
+        f"identity {identity!r} has {len(places)} base prompts (at {', '.join(list(places.values())[:3])}), so it gets a prior for each"
         for identity, places in _said_of_identities(rows, "base_prompt").items()
         if len(places) > 1
     ]

@@ -19,7 +19,7 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"is {value!r}; text is needed")  # noqa: TRY004  a user's mistake, told with all the others
     if len(value) > MAX_TEXT:
-        raise ValueError(f"is {len(value)} characters long; at most {MAX_TEXT} are taken")
+        raise ValueError(f"is {len(value)} characters long; at most {MAX_TEXT} are allowed")
     return value.strip()
 
 
@@ -27,7 +27,7 @@ def _name(value: Any) -> str:
     text = str(value).strip()
     if not _NAME.fullmatch(text) or text in {".", ".."}:
         raise ValueError(
-            f"is {text[:80]!r}; a name holds no slash, no backslash, no control character and at most 100 characters"
+            f"is {text[:80]!r}; a name may have at most 100 characters, and no slash, backslash or control character"
         )
     return text
 
@@ -98,7 +98,7 @@ def _seeds(value: Any) -> tuple[int, ...]:
         except ValueError:
             raise ValueError(f"is {value!r}; a seed or a range such as 1..4 is needed") from None
         if not first <= last < first + 100_000:
-            raise ValueError(f"is {value!r}; a range runs upwards, over at most 100000 seeds")
+            raise ValueError(f"is {value!r}; a range must go upwards and hold at most 100000 seeds")
         return tuple(range(first, last + 1))
     return (whole(value),)
 
@@ -132,31 +132,33 @@ class Column:
 COLUMNS: dict[str, Column] = {
     "identity": Column(_name, "who or what stays fixed; rows with the same identity share a prior (required)"),
     "prompt": Column(_text, "what this variant shows; may hold {templates} (required)"),
-    "id": Column(_name, "name of the row, unique in the sheet; made from the prompt when missing"),
-    "image": Column(_text, "picture of the identity, for image-to-video models: path or URL", of_identity=True),
+    "id": Column(_name, "name of the row, unique in the sheet; made from the prompt if missing"),
+    "image": Column(
+        _text, "picture of the identity, for image-to-video models: path or URL; one per identity", of_identity=True
+    ),
     "last_image": Column(_text, "last frame, for first-last-frame models: path or URL", of_identity=True),
-    "base_prompt": Column(_text, "prompt of the prior; when missing, the identity's first prompt", of_identity=True),
+    "base_prompt": Column(_text, "prompt of the prior; if missing, the identity's first prompt", of_identity=True),
     "negative_prompt": Column(_text, "what the variant should not show"),
-    "seed": Column(_seeds, "seed of the prior's noise, or a range 1..4 for one row each", of_identity=True),
-    "start_step": Column(_start_step, "the snapshot to start from, or auto"),
+    "seed": Column(_seeds, "seed of the prior's noise; a range such as 1..4 makes one row per seed", of_identity=True),
+    "start_step": Column(_start_step, "the step after which the row starts, counted from 0, or auto"),
     "start": Column(
         _start,
-        "snapshot = the prior's own state after that step; line = as noisy a place between its last latents and its first noise; or auto",
+        "snapshot = the prior's own state after that step; line = the point with the same sigma between its last latents and its first noise; or auto",
     ),
     "tail": Column(_tail, "exact, or the number of re-spaced steps"),
     "guidance": Column(_number, "guidance scale of the variant"),
     "prior": Column(
         _use,
-        "on = start from a recorded prior; off = full runs, without one; auto = full runs where they take fewer steps",
+        "on = start from a prior; off = full runs, without one; auto = full runs if they take fewer steps",
         of_identity=True,
     ),
     "width": Column(_whole(16, 8192), "pixels", of_identity=True),
     "height": Column(_whole(16, 8192), "pixels", of_identity=True),
     "frames": Column(_whole(1, 4096), "number of frames", of_identity=True),
-    "lora": Column(_loras, "LoRA file with an optional weight, path:0.8; several with ;"),
-    "tags": Column(_words, "free words, separated by comma or ;"),
+    "lora": Column(_loras, "LoRA file with an optional weight, path:0.8; separate several by ;"),
+    "tags": Column(_words, "labels, separated by comma or ;"),
     "parent": Column(_name, "id of another row: start from that variant instead of the prior"),
-    "repeat": Column(_whole(1, 100_000), "so many rows, each with the next seed"),
+    "repeat": Column(_whole(1, 100_000), "make this many rows, each with the next seed"),
 }
 
 

@@ -83,7 +83,7 @@ def _kind(path: str, kind: str) -> str:
         )
     if ending not in FORMATS:
         seen = f"ends in {ending!r}" if ending else "has no ending"
-        raise SheetError(f"sheet {path!r} {seen}; needed is one of {sorted(FORMATS)}, or say sheet.format=csv")
+        raise SheetError(f"sheet {path!r} {seen}; it needs one of {sorted(FORMATS)}, or set sheet.format=csv")
     return FORMATS[ending]
 
 
@@ -144,7 +144,7 @@ def _delimited(text: str, name: str, delimiter: str) -> Iterator[RawRow]:
             f"{name}:{reader.line_num}: {error}; quote cells that hold quotes or line breaks, and double the quotes inside"
         ) from None
     if header is None:
-        raise SheetError(f"{name}: is empty; needed are a header with identity,prompt and one row at least")
+        raise SheetError(f"{name}: is empty; it needs a header with identity,prompt and at least one row")
 
 
 def _header(cells: list[str], place: str, delimiter: str) -> list[str]:
@@ -153,7 +153,7 @@ def _header(cells: list[str], place: str, delimiter: str) -> list[str]:
         raise SheetError(f"{place}: {problem}")
     doubled = sorted({column for column in header if column and header.count(column) > 1})
     if doubled:
-        raise SheetError(f"{place}: columns {doubled} stand there twice; keep one of each")
+        raise SheetError(f"{place}: columns {doubled} appear twice; keep one of each")
     return header
 
 
@@ -165,11 +165,11 @@ def _jsonl(text: str, name: str) -> Iterator[RawRow]:
             cells = json.loads(row_text)
         except json.JSONDecodeError as error:
             raise SheetError(
-                f"{name}:{line}: not JSON ({error.msg} at column {error.colno}); one object a line is needed"
+                f"{name}:{line}: not JSON ({error.msg} at column {error.colno}); each line must be one object"
             ) from None
         if not isinstance(cells, dict):
             raise SheetError(
-                f'{name}:{line}: a {type(cells).__name__}, needed is an object such as {{"identity": "fox", "prompt": "..."}}'
+                f'{name}:{line}: is a {type(cells).__name__}; must be an object such as {{"identity": "fox", "prompt": "..."}}'
             )
         yield RawRow(f"{name}:{line}", {str(key).strip().lower(): value for key, value in cells.items()})
 
@@ -193,11 +193,11 @@ def _yaml(text: str, name: str, root: str) -> SheetFile:
     try:
         node = loader.get_single_node()
         if node is None:
-            raise SheetError(f"{name}: is empty; needed is a list of rows, or a mapping with rows:")
+            raise SheetError(f"{name}: is empty; it needs a list of rows, or a mapping with rows:")
         sections = {"rows": node} if isinstance(node, yaml.SequenceNode) else _sections(loader, node, name)
         rows_node = sections.get("rows")
         if not isinstance(rows_node, yaml.SequenceNode):
-            raise SheetError(f"{name}: rows: has to be a list, each item a mapping with identity and prompt")
+            raise SheetError(f"{name}: rows: must be a list, each item a mapping with identity and prompt")
         rows = tuple(_yaml_row(loader, item, name) for item in rows_node.value)
         identities = _yaml_identities(loader, sections.get("identities"), name)
         lists = _yaml_lists(loader, sections.get("lists"), name)
@@ -216,11 +216,11 @@ def _sections(loader: Any, node: Any, name: str) -> dict[str, Any]:
     import yaml
 
     if not isinstance(node, yaml.MappingNode):
-        raise SheetError(f"{name}: needed is a list of rows, or a mapping with rows:, identities:, lists:")
+        raise SheetError(f"{name}: must be a list of rows, or a mapping with rows:, identities:, lists:")
     found = {str(loader.construct_object(key)): value for key, value in node.value}
     unknown = sorted(set(found) - {"rows", "identities", "lists"})
     if unknown:
-        raise SheetError(f"{name}: unknown sections {unknown}; known are ['identities', 'lists', 'rows']")
+        raise SheetError(f"{name}: unknown sections {unknown}; the known ones are ['identities', 'lists', 'rows']")
     return found
 
 
@@ -228,7 +228,7 @@ def _yaml_row(loader: Any, item: Any, name: str) -> RawRow:
     place = f"{name}:{item.start_mark.line + 1}"
     cells = loader.construct_object(item, deep=True)
     if not isinstance(cells, dict):
-        raise SheetError(f"{place}: a {type(cells).__name__}, needed is a mapping with identity and prompt")
+        raise SheetError(f"{place}: is a {type(cells).__name__}; must be a mapping with identity and prompt")
     return RawRow(place, {str(key).strip().lower(): value for key, value in cells.items()})
 
 
@@ -238,7 +238,7 @@ def _yaml_identities(loader: Any, node: Any, name: str) -> dict[str, RawRow]:
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
-        raise SheetError(f"{name}:{node.start_mark.line + 1}: identities: has to be a mapping of name to its columns")
+        raise SheetError(f"{name}:{node.start_mark.line + 1}: identities: must map each name to its columns")
     return {str(loader.construct_object(key)): _yaml_row(loader, value, name) for key, value in node.value}
 
 
@@ -247,7 +247,5 @@ def _yaml_lists(loader: Any, node: Any, name: str) -> dict[str, tuple[str, ...]]
         return {}
     lists = loader.construct_object(node, deep=True)
     if not isinstance(lists, dict) or not all(isinstance(values, list) and values for values in lists.values()):
-        raise SheetError(
-            f"{name}:{node.start_mark.line + 1}: lists: has to be a mapping of name to a list that is not empty"
-        )
+        raise SheetError(f"{name}:{node.start_mark.line + 1}: lists: must map each name to a list that is not empty")
     return {str(key): tuple(str(value) for value in values) for key, values in lists.items()}

@@ -18,7 +18,9 @@ def load_sheet(settings: SheetSettings, seed: int = 0) -> Sheet:
     `seed` is the batch's own: where `repeat` counts from in a row that names none.
     """
     if settings.path is None:
-        raise SheetError("no sheet was named; give one: headstart run sheet=my.csv (or sheet=demo to see how it goes)")
+        raise SheetError(
+            "no sheet was named; give one: headstart run my.csv (or headstart run demo, to see how it works)"
+        )
     file = read_sheet_file(settings.path, settings.format)
     if settings.identities:
         file = _with_identities(file, read_sheet_file(settings.identities))

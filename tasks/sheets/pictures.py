@@ -35,7 +35,7 @@ def resolve_picture(named: str, sheet_root: str, settings: SheetSettings) -> str
     if separator:
         if not any(_below_url(named, root) for root in settings.allow_roots):
             raise PictureError(
-                f"{named!r} is outside of what the sheet may reach; add its folder: sheet.allow_roots=[{protocol}://...]"
+                f"{named!r} is outside what the sheet may reach; add its folder: sheet.allow_roots=[{protocol}://...]"
             )
         return named
     if "://" in sheet_root:
@@ -47,7 +47,7 @@ def resolve_picture(named: str, sheet_root: str, settings: SheetSettings) -> str
     allowed = [root, *(Path(extra).resolve() for extra in settings.allow_roots if "://" not in extra)]
     if not any(path == folder or folder in path.parents for folder in allowed):
         raise PictureError(
-            f"{named!r} leads to {str(path)!r}, outside of {[str(folder) for folder in allowed]}; move it there or add its folder to sheet.allow_roots"
+            f"{named!r} leads to {str(path)!r}, outside {[str(folder) for folder in allowed]}; move it there or add its folder to sheet.allow_roots"
         )
     return str(path)
 
@@ -65,7 +65,7 @@ def open_picture(location: str, max_pixels: int) -> Picture:
         with fsspec.open(location, "rb") as file:
             data: bytes = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise PictureError(f"there is no picture at {location!r}; paths count from the sheet's folder") from None
+        raise PictureError(f"there is no picture at {location!r}; paths are relative to the sheet's folder") from None
     except (OSError, ValueError, ImportError) as error:
         raise PictureError(f"{location!r} cannot be read: {error}") from error
     if len(data) > MAX_BYTES:

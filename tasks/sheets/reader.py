@@ -31,7 +31,7 @@ class Reader:
         self._read_identities()
         parsed = [(raw, self._parse(raw)) for raw in self.file.rows]
         if not parsed and not self.problems:
-            self.problems.append(f"{self.file.name}: holds no rows; one at least is needed")
+            self.problems.append(f"{self.file.name}: has no rows; it needs at least one")
         self._check_columns()
         self._learn_identities(values for _, values in parsed)
         for raw, values in parsed:
@@ -87,7 +87,7 @@ class Reader:
             self.notes += [f"{place}: column {column!r} is unknown and ignored" for column, place in places.items()]
             return
         self.problems += [
-            f"{place}, column {column!r}: unknown{nearest_column(column)}; known are {sorted(COLUMNS)}; "
+            f"{place}, column {column!r}: unknown{nearest_column(column)}; the known ones are {sorted(COLUMNS)}; "
             "rename it, or ignore such columns: sheet.ignore_unknown=true"
             for column, place in places.items()
         ]
@@ -134,7 +134,7 @@ class Reader:
         prompt: str = values["prompt"]
         if stray_braces(prompt):
             self.problems.append(
-                f"{raw.place}, column prompt: a single brace opens or closes nothing; write {{{{ and }}}} for plain braces"
+                f"{raw.place}, column prompt: a single brace has no partner; write {{{{ and }}}} for plain braces"
             )
             return
         names = [name for name in template_names(prompt) if name != "identity"]
@@ -220,7 +220,7 @@ class Reader:
         if given is not None and not expanded and seed is None:
             if given in self.taken:
                 self.problems.append(
-                    f"{raw.place}, column id: {given!r} is taken by {self.taken[given]}; ids are unique in a sheet"
+                    f"{raw.place}, column id: {given!r} is already used at {self.taken[given]}; ids must be unique in a sheet"
                 )
             self.taken[given] = raw.place
             return given

@@ -64,7 +64,7 @@ def concluded(pairs: Sequence[Mapping[str, Any]], trials: Sequence[Trial], bar: 
     telling = [pair for pair in pairs if pair["changed"] >= LEAST_CHANGE]
     mute = [pair["pair"] for pair in pairs if pair["changed"] < LEAST_CHANGE]
     if not telling:
-        advice = _none("no prompt changed anything, even in a full run; give prompts that differ from the base prompts")
+        advice = _none("no prompt changed anything, even in a full run; use prompts that differ from the base prompts")
         return {"advice": asdict(advice), "lines": [], "inflections": {}, "mute": mute, "pairs": list(pairs)}
     table = _Table(telling, trials)
     lines = [table.line(trial) for trial in trials]

@@ -117,7 +117,7 @@ def _measured(work: Pair, context: Context) -> Result:
         with runtime.lease(work.prior.recipe) as lease:
             found = _Study(work, runtime, lease).measured()
     except RunCancelledError as stopped:
-        raise InterruptedBatchError(f"{work.label} was stopped; a new study goes on with it") from stopped
+        raise InterruptedBatchError(f"{work.label} was stopped; a new study continues with it") from stopped
     runtime.store.put_batch_file(context.batch, work.file, json.dumps(found, ensure_ascii=False).encode())
     return Result(id=work.key, kind="pair", key=work.key, identity=work.prior.name, status="done")
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
 HEAVY = {"torch", "diffusers", "transformers", "prefect", "hydra", "omegaconf"}
 ALSO_FOR_HELP = {"numpy", "pyarrow", "fsspec", "sqlalchemy", "PIL"}
 

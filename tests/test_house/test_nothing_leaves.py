@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SHEET = "identity,prompt,base_prompt,seed\nstar,a red star grows,a red star stays still,7\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[2]
 SHEET = "identity,prompt,base_prompt,seed\nstar,a red star grows,a red star stays still,7\n"
 DROP_FROM_BOUNDS, OVERRIDE_RIGHTS = 24, 1

@@ -60,13 +60,13 @@ def _start(row: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
     if row.get("start_step") is None:
         return ""
     sigma = "" if row.get("sigma") is None else f", where sigma is {row['sigma']:.3f}"
-    where = "on the straight line as noisy as" if extra.get("start") == "line" else "from"
-    return f"{where} the snapshot after step {row['start_step']} of {row.get('parent_key') or 'its parent'}{sigma}"
+    where = "on the straight line, after" if extra.get("start") == "line" else "from the snapshot after"
+    return f"{where} step {row['start_step']} of {row.get('parent_key') or 'its parent'}{sigma}"
 
 
 def _tail(extra: Mapping[str, Any]) -> str:
     tail = extra.get("tail")
-    return "" if tail is None else ", as the prior's schedule has them" if tail == "exact" else ", re-spaced"
+    return "" if tail is None else ", the rest of the prior's schedule" if tail == "exact" else ", re-spaced"
 
 
 def _named(name: str, value: Any) -> str:

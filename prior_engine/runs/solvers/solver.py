@@ -94,7 +94,7 @@ def _config(schedule: Schedule, info: ModelInfo, name: str, kind: Any) -> dict[s
     if schedule.sigma_shift is None:
         return config
     if not flow or not info.is_flow:
-        raise RequestError(f"sigma_shift={schedule.sigma_shift!r} means nothing to the solver {name!r}; set it to null")
+        raise RequestError(f"sigma_shift={schedule.sigma_shift!r} has no effect on the solver {name!r}; set it to null")
     config["shift" if name.startswith("FlowMatch") else "flow_shift"] = schedule.sigma_shift
     if "use_dynamic_shifting" in known:
         config["use_dynamic_shifting"] = False

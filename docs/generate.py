@@ -36,8 +36,6 @@ def cli_page() -> str:
         if example:
             lines.append(f"```console\n$ {example.strip()}\n```\n")
         lines += [*_parameters(command), ""]
-    lines.append("Exit codes: 0 all done; 1 some rows failed (they are named); 2 the input was wrong and nothing ran;")
-    lines.append("130 interrupted (what was finished is kept).")
     return "\n".join(lines) + "\n"
 
 
@@ -66,7 +64,8 @@ def config_page() -> str:
         "# Settings\n",
         "On the command line: `key=value`, or `group=choice` for a whole file of `conf/`. Three groups take a value as",
         "well: `sheet=my.csv` is `sheet.path=my.csv`, `store=URL` is `store.url=URL`, `model=FOLDER` is `model.source=FOLDER`.",
-        "`headstart config` prints what a run would use. Secrets come from the environment only.\n",
+        "`headstart config` prints what a run would use. A bare file name is the sheet: `headstart run my.csv`. Secrets come from the",
+        "environment only.\n",
         "| key | default | meaning |",
         "|---|---|---|",
     ]
@@ -84,8 +83,9 @@ def sheet_page() -> str:
 
     lines = [
         "# Columns of a sheet\n",
-        "CSV, TSV, JSONL, YAML or Parquet, in UTF-8. Only `identity` and `prompt` are required; an empty cell means the",
-        "batch's own setting. What is marked as *of the identity* needs to stand once for an identity and holds for all its rows.\n",
+        "CSV (commas, semicolons or tabs), JSONL, YAML or Parquet, in UTF-8. Only `identity` and `prompt` are required; an empty cell means the",
+        "batch's own setting. A column marked *of the identity* needs to be filled in once per identity and applies to all its rows.\n",
+        "Other columns are refused, unless a prompt uses them as a template or `sheet.ignore_unknown=true` is set.\n",
         "| column | meaning | of the identity |",
         "|---|---|---|",
     ]
@@ -102,7 +102,7 @@ def manifest_page() -> str:
 
     lines = [
         "# Columns of the manifest\n",
-        "One row a key; the latest one counts. Read it with any Parquet reader: see [how to](../how-to/read-the-manifest.md).\n",
+        "One row per key; the latest one counts. Read it with any Parquet reader: see [how to](../how-to/read-the-manifest.md).\n",
         "| column | type | meaning |",
         "|---|---|---|",
     ]

@@ -236,4 +236,4 @@ def test_people_read_lines_and_a_verdict(doctor, tmp_path, tiny_t2v, monkeypatch
     assert said.exit_code == 1
     assert "fail  ffmpeg" in said.output
     assert "-> install" in said.output
-    assert said.output.splitlines()[-1].startswith("1 to mend")
+    assert said.output.splitlines()[-1].startswith("1 to fix")

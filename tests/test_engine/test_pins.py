@@ -63,7 +63,7 @@ def test_each_pin_is_refused_when_it_differs(name, where, prior, engine):
     with pytest.raises(PinMismatchError) as caught:
         engine("wan-t2v").resume(snapshot, identity("wan-t2v"), told("wan-t2v"), EULER, how=ResumeOptions(pins=pins))
     assert caught.value.differences == {name: (was, now)}
-    assert f"  {name}: the prior has {was!r}, asked for is {now!r}" in str(caught.value)
+    assert f"  {name}: the prior has {was!r}, you asked for {now!r}" in str(caught.value)
     assert "1 pinned field differs from the prior; ask for what the prior has, or record another prior" in str(
         caught.value
     )

@@ -142,7 +142,7 @@ def test_mistakes_in_the_solver_are_named(engine):
         engine("wan-t2v").pins(identity("wan-t2v"), told("wan-t2v"), Schedule(scheduler="Eular"))
     with pytest.raises(RequestError, match=r"has no setting \['order'\]"):
         engine("wan-t2v").pins(identity("wan-t2v"), told("wan-t2v"), Schedule(config={"order": 2}))
-    with pytest.raises(RequestError, match=r"sigma_shift=5.0 means nothing to the solver 'CogVideoXDDIMScheduler'"):
+    with pytest.raises(RequestError, match=r"sigma_shift=5.0 has no effect on the solver 'CogVideoXDDIMScheduler'"):
         engine("cogvideox").pins(identity("cogvideox"), told("cogvideox"), Schedule(scheduler=None, grid="diffusers"))
     with pytest.raises(RequestError, match="diffusers has no scheduler 'WanTransformer3DModel'"):
         engine("wan-t2v").pins(identity("wan-t2v"), told("wan-t2v"), Schedule(scheduler="WanTransformer3DModel"))

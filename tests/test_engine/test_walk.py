@@ -256,7 +256,7 @@ def test_a_variant_can_be_a_prior_itself(solver, tail, engine):
 def test_a_running_resume_is_cancelled_too(engine):
     one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), OWN)
     prior = list(one.record(*asked))
-    with pytest.raises(RunCancelledError, match="cancelled after step 3 of 6; go on from a kept snapshot"):
+    with pytest.raises(RunCancelledError, match="cancelled after step 3 of 6; continue from a kept snapshot"):
         one.resume(prior[2], *asked, options=RunOptions(cancel=lambda: True))
     assert torch.equal(one.resume(prior[2], *asked).latents.latents, prior[-1].latents)
 

@@ -136,13 +136,13 @@ def test_from_few_pairs_nothing_is_said_of_certainty_and_nothing_kept_unless_tol
     few = ["inflection.pairs=1", "inflection.tails=[exact]", "inflection.follow=0.1", "inflection.detail=0.1"]
     result = bench.run("inflection", *few, "guidance=3")
     assert result.returncode == 0, result.stderr
-    assert "% of resamples" not in result.stdout
-    assert "Not kept for start_step=auto: measure 5 pairs or more, or say --force" in result.stdout
+    assert "resamples" not in result.stdout
+    assert "Not kept for start_step=auto: measure 5 pairs or more, or add --force" in result.stdout
     study = next((bench.folder / "store" / "batches").glob("inflection-*"))
     assert not (study / "inflection.json").exists()
     page = (study / "inflection.html").read_text()
     assert "re-spaced tail" not in page, "the legend names only what is drawn"
-    assert "% of resamples" not in page
+    assert "resamples" not in page
     assert "measured by" not in bench.run("plan", "guidance=3").stdout
     forced = bench.run("inflection", *few, "guidance=3", "--force")
     assert (study / "inflection.json").exists(), forced.stdout

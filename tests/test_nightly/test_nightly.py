@@ -226,8 +226,8 @@ def test_the_default_store_is_where_the_command_was_given(folder):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"cron": "every night"}, r"--cron 'every night' is no cron line.*30 2"),
-        ({"cron": "61 2 * * *"}, "is no cron line"),
+        ({"cron": "every night"}, r"--cron 'every night' is not a cron line.*30 2"),
+        ({"cron": "61 2 * * *"}, "is not a cron line"),
         ({"timezone": "Mars/Olympus"}, "Mars/Olympus.*Europe/Berlin"),
     ],
 )

@@ -41,7 +41,7 @@ def test_a_start_on_the_straight_line_is_told(made):
     made.row("variants", "y")
     assert told(report_document(made.store, "b"), "on_line") == {"x": True, "y": False}
     html = page(report_document(made.store, "b"))
-    assert html.count("from the straight line at step 6 (sigma 0.800), re-spaced tail") == 1
+    assert html.count("from the straight line, step 6 (sigma 0.800), re-spaced tail") == 1
     assert html.count("from step 6 (sigma 0.800)") == 1
 
 

@@ -109,7 +109,7 @@ def test_the_command_says_what_it_did(tmp_path):
     asked = ["store", "import", str(tmp_path / "source"), f"store={tmp_path / 'store'}"]
     first = CliRunner().invoke(app, asked)
     assert first.exit_code == 0, first.output
-    assert first.output.startswith("3 priors, 1 variants and 1 embeddings taken (")
+    assert first.output.startswith("3 priors, 1 variants and 1 embeddings copied (")
     again = CliRunner().invoke(app, [*asked, "--json"])
     assert '"there": 5' in again.output
 

@@ -98,4 +98,4 @@ def test_a_device_that_another_process_has_is_waited_for_with_a_word(settings, h
         with caplog.at_level("INFO", logger="headstart"), pytest.raises(InterruptedBatchError), pool.lease(stop):
             pass
     told = [record.getMessage() for record in caplog.records]
-    assert told == [f"waiting for cpu, which process {os.getpid()} of this machine has"]
+    assert told == [f"waiting for cpu, in use by process {os.getpid()} of this machine"]

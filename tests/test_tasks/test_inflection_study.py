@@ -2,6 +2,7 @@
 
 import pytest
 
+from tasks.pages.inflection import page
 from tasks.studies.conclusion import Bar, concluded
 from tasks.studies.pair import Trial, trials_of
 
@@ -64,6 +65,16 @@ def test_nothing_is_advised_where_nothing_follows():
     assert record["advice"]["start_step"] is None
     assert record["inflections"] == {"exact": None, "2": None}
     assert "does not pay" in record["advice"]["why"]
+
+
+@pytest.mark.parametrize("changed", [0.5, 0.0])
+def test_a_study_without_advice_has_its_page(changed):
+    pairs, settings = pairs_that_follow_until(-1, changed=changed)
+    bare = {"model": {}, "schedule": {"grid": "wan"}, "guidance": 4.0, "full_steps": TOTAL}
+    record = {**bare, "bar": {"follow": 0.9, "detail": 0.8}, **concluded(pairs, settings, BAR)}
+    text = page(record)
+    assert "No start step is recommended." in text
+    assert "How sure" not in text
 
 
 def test_a_prior_that_is_no_better_than_scratch_is_said_not_to_pay():

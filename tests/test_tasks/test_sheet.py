@@ -160,7 +160,7 @@ def test_unknown_columns_are_left_out_where_that_is_wanted(tmp_path):
 
 def test_two_base_prompts_of_one_identity_are_noted(tmp_path):
     sheet = sheet_at(tmp_path, "b.csv", "identity,prompt,base_prompt\nfox,runs,a fox\nfox,sits,a red fox\nowl,flies,\n")
-    assert sheet.warnings == ("identity 'fox' has 2 base prompts (at b.csv:2, b.csv:3), so a prior for each",)
+    assert sheet.warnings == ("identity 'fox' has 2 base prompts (at b.csv:2, b.csv:3), so it gets a prior for each",)
 
 
 def test_what_is_said_once_of_an_identity_holds_for_its_other_rows(tmp_path):

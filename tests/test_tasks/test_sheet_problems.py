@@ -35,7 +35,7 @@ def test_a_missing_sheet_says_what_to_give(tmp_path):
 
 
 def test_no_sheet_at_all_says_how_to_name_one():
-    with pytest.raises(SheetError, match=r"headstart run sheet=my\.csv"):
+    with pytest.raises(SheetError, match=r"headstart run my\.csv"):
         load_sheet(SheetSettings())
 
 

@@ -102,7 +102,7 @@ def test_the_page_of_a_variant_says_what_it_is_and_where(store_verb, filled):
     assert page["variant"] == variant.key
     assert page["identity"] == "fox, seed 7, 64x48, 9 frames at 8 a second, base prompt 'a fox'"
     assert page["schedule"] == "Euler, grid wan, 10 steps"
-    assert page["start"].endswith(f"as noisy as the snapshot after step 6 of {prior.key}, where sigma is 0.682")
+    assert page["start"].endswith(f"on the straight line, after step 6 of {prior.key}, where sigma is 0.682")
     assert (page["steps"], page["seconds"]) == ("3 run, re-spaced", "denoise 1.2")
     assert page["place"].startswith(f"{url}/variants/")
     assert any(line.endswith("KiB  video.mp4") for line in lines)

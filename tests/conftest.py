@@ -8,6 +8,8 @@ import shutil
 
 import pytest
 
+pytest_plugins = ["kinds"]
+
 try:
     from hypothesis import settings
 except ImportError:  # a plain installation can still run the tests that need no hypothesis
@@ -39,13 +41,25 @@ def tiny_t2v(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def prepared(_own_state):
+    """Starts `headstart` as a process of its own, without waiting for the import of the model libraries each time."""
+    from prepared import Prepared
+
+    process = Prepared()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
 def prefect_server(_own_state):
     """A real Prefect server, started as users start it; this process and its children talk to it."""
     from flows.on_prefect import server
     from tasks.settings import ServerSettings
 
     before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME")}
-    server.connect(ServerSettings(port=4400))
+    # Each test process has ports of its own: two that look at once for a free one may find the same.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    server.connect(ServerSettings(port=4400 + 20 * worker))
     started = server.running()
     yield started
     server.stop()

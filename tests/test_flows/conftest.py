@@ -1,12 +1,12 @@
 """Real batches on a tiny random model: the command line in a process of its own, or the same code in this one."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from prepared import Command, Prepared
 
 TINY = ["model.height=32", "model.width=32", "model.frames=5", "schedule.num_inference_steps=4"]
 
@@ -16,11 +16,19 @@ def sheet_text(identities: Sequence[str], prompts: Sequence[str]) -> str:
     return "\n".join(["identity,prompt,base_prompt,seed", *rows]) + "\n"
 
 
+class Ended(NamedTuple):
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 class Bench:
     """A folder with a sheet and a store, and the command line in it."""
 
-    def __init__(self, folder: Path, model: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, model: Path, prepared: Prepared) -> None:
+        self.folder, self._prepared = folder, prepared
         self.settings = [f"model={model}", *TINY, "store=store", "sheet=sheet.csv"]
         self.environment = {
             **os.environ,
@@ -32,24 +40,14 @@ class Bench:
     def write_sheet(self, identities: Sequence[str], prompts: Sequence[str]) -> None:
         (self.folder / "sheet.csv").write_text(sheet_text(identities, prompts))
 
-    def command(self, verb: str, *more: str) -> list[str]:
-        return [sys.executable, "-m", "flows.cli", verb, *self.settings, *more]
+    def start(self, verb: str, *more: str) -> Command:
+        return self._prepared.start([verb, *self.settings, *more], self.folder, self.environment)
 
-    def start(self, verb: str, *more: str, **environment: str) -> subprocess.Popen[str]:
-        root = str(Path(__file__).resolve().parent.parent.parent)
-        return subprocess.Popen(
-            self.command(verb, *more),
-            cwd=self.folder,
-            env={**self.environment, "PYTHONPATH": root, **environment},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def run(self, verb: str, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(verb, *more, **environment)
-        out, err = process.communicate(timeout=240)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    def run(self, verb: str, *more: str) -> Ended:
+        """Start it, and wait until it has ended."""
+        process = self.start(verb, *more)
+        out, err = process.communicate()
+        return Ended(process.returncode, out, err)
 
     def store(self):
         from prior_store import Store
@@ -75,5 +73,5 @@ def tiny_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(tmp_path, tiny_folder):
-    return Bench(tmp_path, tiny_folder)
+def bench(tmp_path, tiny_folder, prepared):
+    return Bench(tmp_path, tiny_folder, prepared)

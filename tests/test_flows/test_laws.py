@@ -38,9 +38,9 @@ def test_only_what_is_missing_is_run(bench):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_at_ten_moments_and_run_again_it_ends_the_same(bench, tmp_path_factory, tiny_folder):
+def test_killed_at_ten_moments_and_run_again_it_ends_the_same(bench, tmp_path_factory, tiny_folder, prepared):
     bench.write_sheet(["fox", "owl"], PROMPTS)
-    calm = type(bench)(tmp_path_factory.mktemp("calm"), tiny_folder)
+    calm = type(bench)(tmp_path_factory.mktemp("calm"), tiny_folder, prepared)
     calm.write_sheet(["fox", "owl"], PROMPTS)
     assert calm.run("run", "server=none").returncode == 0
 
@@ -106,7 +106,7 @@ def test_an_interrupted_run_stops_at_a_step_keeps_what_is_done_and_says_how_to_g
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Interrupted with" in out
-    assert "Go on with: headstart run" in out
+    assert "Continue with: headstart run" in out
     kept = bench.latents()
     assert bench.run("run", "server=none").returncode == 0
     assert kept.items() <= bench.latents().items()

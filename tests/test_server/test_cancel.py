@@ -49,15 +49,15 @@ def cancel_in_the_ui(asked, process, started, named):
     return run, out, err
 
 
-def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, tiny_t2v):
-    bench = Bench(tmp_path, tiny_t2v)
+def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, tiny_t2v, prepared):
+    bench = Bench(tmp_path, tiny_t2v, prepared)
     bench.write_sheet(["fox"], [f"does {number}" for number in range(ROWS)])
     longer = ["schedule.num_inference_steps=40", "server=remote", "batch=cancelled-in-the-ui", "runner.chunk_size=50"]
     named = {"name": {"any_": ["cancelled-in-the-ui"]}}
     run, out, err = cancel_in_the_ui(asked, bench.start("run", *longer), lambda: len(committed(tmp_path)) > 2, named)
     kept = len(committed(tmp_path))
     assert 0 < kept < ROWS
-    assert f"Interrupted with {ROWS - kept} rows left. Go on with: headstart run" in out
+    assert f"Interrupted with {ROWS - kept} rows left. Continue with: headstart run" in out
     assert "cancelled in the Prefect UI; stopping at the next step" in out + err
     assert f"{kept} variants made" in run["state"]["message"]
     plan = json.loads(bench.run("plan", *longer, "--json").stdout)
@@ -65,8 +65,8 @@ def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, 
     assert bench.store().verify().ok
 
 
-def test_a_study_that_is_cancelled_in_the_ui_keeps_the_pairs_that_it_measured(asked, tmp_path, tiny_t2v):
-    bench = Bench(tmp_path, tiny_t2v)
+def test_a_study_that_is_cancelled_in_the_ui_keeps_the_pairs_that_it_measured(asked, tmp_path, tiny_t2v, prepared):
+    bench = Bench(tmp_path, tiny_t2v, prepared)
     bench.write_sheet(["fox"], [f"does {number}" for number in range(40)])
     few = ["inflection.pairs=40", "inflection.start_steps=[1,30]", "inflection.tails=[exact]"]
     process = bench.start("inflection", "schedule.num_inference_steps=40", "server=remote", *few)
@@ -74,7 +74,7 @@ def test_a_study_that_is_cancelled_in_the_ui_keeps_the_pairs_that_it_measured(as
     named = {"name": {"like_": "inflection of"}, "state": {"type": {"any_": ["RUNNING"]}}}
     _, out, _ = cancel_in_the_ui(asked, process, pairs, named)
     assert 0 < len(pairs()) < 40
-    assert "Interrupted; go on with: headstart inflection" in out
+    assert "Interrupted; continue with: headstart inflection" in out
 
 
 def committed(folder):

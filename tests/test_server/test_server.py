@@ -17,6 +17,7 @@ from flows.on_prefect import server
 from tasks.errors import ServerError
 from tasks.settings import ServerSettings
 
+pytestmark = pytest.mark.process
 STAND_IN = """
 import http.server, sys
 class Answer(http.server.BaseHTTPRequestHandler):

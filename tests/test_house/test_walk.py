@@ -35,17 +35,14 @@ def test_the_walk_is_short_and_names_no_file_twice():
 
 @pytest.mark.process
 def test_a_row_is_walked_in_that_order(tmp_path, tiny_t2v):
-    def run(prompt):
-        (tmp_path / "s.csv").write_text(sheet_text(["fox"], [prompt]))
-        return subprocess.run(
-            [sys.executable, str(ROOT / "tests" / "test_house" / "walked.py"), "run", "s.csv", "-q",
-             f"model={tiny_t2v}", *TINY, "store=store", "server=none"],
-            cwd=tmp_path, text=True, capture_output=True, timeout=240,
-            env={**os.environ, "HEADSTART_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-
-    run("runs")  # its prior is recorded now: what is walked next is one row and nothing else
-    done = run("sits")
+    for prompt in ("runs", "sits"):
+        (tmp_path / f"{prompt}.csv").write_text(sheet_text(["fox"], [prompt]))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "test_house" / "walked.py"), "runs.csv", "sits.csv", "-q",
+         f"model={tiny_t2v}", *TINY, "store=store", "server=none"],
+        cwd=tmp_path, text=True, capture_output=True, timeout=240,
+        env={**os.environ, "HEADSTART_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     order = json.loads(done.stdout.rpartition("@")[2])
     assert [file for file in steps() if file not in order] == []

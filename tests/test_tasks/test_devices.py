@@ -99,3 +99,16 @@ def test_a_device_that_another_process_has_is_waited_for_with_a_word(settings, h
             pass
     told = [record.getMessage() for record in caplog.records]
     assert told == [f"waiting for cpu, in use by process {os.getpid()} of this machine"]
+
+
+def test_another_process_that_is_waited_for_is_named_once(caplog):
+    from tasks.making.progress import Progress
+    from tasks.making.runtime import Runtime
+
+    say = Runtime(store=None, pool=None, progress=Progress()).say_once("prior fox is being made by")
+    with caplog.at_level("INFO", logger="headstart"):
+        for waited in range(6):
+            say("process 7 on a", waited)
+        say("process 8 on b", 9)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"prior fox is being made by process {name}; waiting for it" for name in ("7 on a", "8 on b")]

@@ -1,4 +1,4 @@
-"""`headstart store ...`: list, show, measure, verify, mend and clean a store. Answers as text or JSON."""
+"""`headstart store ...`: list, show, measure, verify, repair and clean a store. Answers as text or JSON."""
 
 from __future__ import annotations
 

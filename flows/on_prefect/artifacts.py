@@ -38,7 +38,7 @@ def summary_rows(result: BatchResult) -> list[tuple[str, str]]:
         ("steps run", f"{result.steps_run}, priors included"),
         ("steps saved", savings(result)),
         ("device seconds", f"{busy:.1f}"),
-        ("seconds a variant", "-" if a_variant is None else f"{a_variant:.2f}"),
+        ("seconds per variant", "-" if a_variant is None else f"{a_variant:.2f}"),
         ("wall seconds", f"{result.seconds:.1f}"),
     ]
 

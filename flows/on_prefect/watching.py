@@ -100,5 +100,5 @@ def kindly(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except Exception as error:  # noqa: BLE001  the UI is a window; the batch does not stop because it is shut
-        log.warning("the Prefect UI could not be told: %s", error)
+        log.warning("the Prefect UI could not be updated: %s", error)
         return None

@@ -79,7 +79,7 @@ class DevicePool:
         with self._changed:
             while not self._free:
                 if stop.is_set():
-                    raise InterruptedBatchError("the batch was told to stop")
+                    raise InterruptedBatchError("the batch was asked to stop")
                 self._changed.wait(timeout=0.2)
             return self._free.pop(0)
 
@@ -117,7 +117,7 @@ def _machine_lock(device: str, stop: threading.Event) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if stop.is_set():
-                    raise InterruptedBatchError("the batch was told to stop") from None
+                    raise InterruptedBatchError("the batch was asked to stop") from None
                 if waiting_since is not None and time.monotonic() - waiting_since > _PATIENCE_S:
                     waiting_since = None
                     file.seek(0)

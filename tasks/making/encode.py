@@ -46,7 +46,7 @@ def encode_prompts(works: tuple[Sequence[Conditioning], ...], context: Context) 
     """Have the embeddings of all distinct prompts in the store, then give the text encoder's memory back."""
     runtime = runtime_for(context)
     if runtime.stop.is_set():
-        raise InterruptedBatchError("the batch was told to stop")
+        raise InterruptedBatchError("the batch was asked to stop")
     with runtime.lease() as lease:
         for conditionings in works:
             embeddings_for(conditionings, lease, runtime)

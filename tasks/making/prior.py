@@ -35,7 +35,7 @@ def _ended(work: PlannedPrior, context: Context) -> Result:
 
     runtime = runtime_for(context)
     if runtime.stop.is_set():
-        raise InterruptedBatchError("the batch was told to stop")
+        raise InterruptedBatchError("the batch was asked to stop")
     try:
         return _made(work, context, runtime)
     except (RunCancelledError, ClaimCancelledError, InterruptedBatchError) as stopped:

@@ -40,7 +40,7 @@ def make_variants(chunk: tuple[PlannedVariant, ...], context: Context) -> list[R
     """Have every variant of `chunk`, all of one prior, in the store; one that cannot be made is a result that says why."""
     runtime = runtime_for(context)
     if runtime.stop.is_set():
-        raise InterruptedBatchError("the batch was told to stop")
+        raise InterruptedBatchError("the batch was asked to stop")
     making = _Chunk(chunk[0].prior, context, runtime)
     results = making.run(chunk)
     bad = {result.id: result for result in results if result.failed}

@@ -33,7 +33,7 @@ def model_folder(settings: ModelSettings) -> str:
         folder = DEMO_WEIGHTS / wanted
         if not (folder / "model_index.json").exists():
             raise PlanError(
-                f"the demo model's files are not at {str(folder)!r}; install Headstart whole, or name another model"
+                f"the demo model's files are not at {str(folder)!r}; reinstall Headstart, or name another model"
             )
         return str(folder)
     return settings.source

@@ -112,7 +112,7 @@ def _measured(work: Pair, context: Context) -> Result:
 
     runtime = runtime_for(context)
     if runtime.stop.is_set():
-        raise InterruptedBatchError("the study was told to stop")
+        raise InterruptedBatchError("the study was asked to stop")
     try:
         with runtime.lease(work.prior.recipe) as lease:
             found = _Study(work, runtime, lease).measured()

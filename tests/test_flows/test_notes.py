@@ -26,8 +26,8 @@ def test_a_start_step_of_a_rows_own_that_leaves_the_line_is_remarked_on(plan_of)
     plan = plan_of(ROWS)
     assert [row.way.start for row in plan.variants] == ["line", "snapshot", "snapshot", "line"]
     (note,) = [note for note in plan.warnings if "straight line" in note]
-    assert note.startswith("s.csv:3 and 1 more rows: a start_step of the row's own starts from the snapshot")
-    assert "say start=line (and tail=3)" in note
+    assert note.startswith("s.csv:3 and 1 more rows: a row with its own start_step starts from the snapshot")
+    assert "add start=line (and tail=3)" in note
 
 
 def test_nothing_is_remarked_on_where_the_start_was_chosen(plan_of):

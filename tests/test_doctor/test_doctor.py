@@ -17,6 +17,8 @@ from prior_store.backends.local import LocalFiles
 from tasks.planning.model_check import broken_files
 from tasks.settings import Settings
 
+pytestmark = pytest.mark.process  # ffmpeg
+
 
 @pytest.fixture
 def doctor(tmp_path, monkeypatch, tiny_t2v):
@@ -92,7 +94,7 @@ def test_a_store_that_can_only_be_read(doctor, tmp_path, monkeypatch):
     monkeypatch.setattr(LocalFiles, "refuses_second_create", refuse)
     code, found = doctor()
     assert code == 1
-    assert "read, not written" in worst(found, "store")["seen"]
+    assert "read but not written" in worst(found, "store")["seen"]
 
 
 def test_a_store_below_a_file(doctor, tmp_path):

@@ -9,11 +9,13 @@ BIN    := $(VENV)/bin
 DIGEST := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 CODE   := flows tasks prior_engine prior_store
 STORE  ?= headstart-store
+# Tests run side by side, one process a core; ARGS="-n 0" takes them one after the other, in one process.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 
 ##@ Everyday
-.PHONY: help setup run test
+.PHONY: help setup run quick test
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*##"; printf "Usage: make <target>\n"} \
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -24,12 +26,24 @@ setup: $(VENV)/.run-$(DIGEST) ## Make .venv with everything that a run needs (id
 run: setup ## Run the main job: the demo sheet on the embedded demo model; says where to look
 	@$(BIN)/headstart run sheet=demo store=$(STORE) $(ARGS)
 
+quick: dev ## Before every commit, about a minute: format, lint, types, layers, spelling, and all tests that start no process
+	@begun=$$(date +%s); $(MAKE) --no-print-directory -k -j2 $(SYNC) quick-tests $(READ); ended=$$?; \
+	  echo "took $$(($$(date +%s) - begun)) s"; exit $$ended
+
 test: dev ## Run the whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 ##@ Checking
-.PHONY: check format lint types layers spelling docs dev
-check: format lint types layers spelling docs coverage ## All that CI runs: format, lint, types, layers, spelling, docs, tests
+# What is judged by reading the code, without running it.
+READ := format lint types layers spelling
+# Each part of `make quick` speaks when it has ended, where make is able to hold it back so long.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+.PHONY: check quick-tests $(READ) docs dev
+check: $(READ) docs coverage ## All that CI runs: format, lint, types, layers, spelling, docs, tests
+
+quick-tests: dev
+	@$(PYTEST) -q -m quick --hypothesis-profile=quick --durations=5 --durations-min=2 $(ARGS)
 
 format: dev ## Check the formatting (make fix mends it)
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make fix"; exit 1; }

@@ -17,11 +17,14 @@ except ImportError:  # a plain installation can still run the tests that need no
 else:
     # The same examples on every machine: a red run is red for everybody.
     settings.register_profile("ci", derandomize=True, deadline=None)
+    settings.register_profile("quick", settings.get_profile("ci"), max_examples=20)
     settings.load_profile("ci")
 
 # Neither the user's own server nor the user's own settings may decide how a test ends.
 for _name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "HEADSTART_DATABASE"):
     os.environ.pop(_name, None)
+# Tests run side by side, so each keeps to one core. Said here, since torch reads it once, when the first test imports it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 CHROMIUM = os.environ.get("HEADSTART_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -29,7 +32,6 @@ CHROMIUM = os.environ.get("HEADSTART_CHROMIUM") or shutil.which("chromium") or s
 def _own_state(tmp_path_factory):
     """No test reads or writes the state folder of the person who runs it."""
     os.environ["HEADSTART_HOME"] = str(tmp_path_factory.mktemp("home"))
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

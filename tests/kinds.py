@@ -5,6 +5,7 @@ carries the mark `process`, alone or for its whole file. All others are marked `
 """
 
 import sys
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -15,7 +16,7 @@ STARTED_BY = {
     "prepared": "process",
     "seaweed_server": "s3",
 }
-NOT_QUICK = {"browser", "gpu", "process", "s3", "server", "slow"}
+NOT_QUICK = ("server", "slow", "s3", "browser", "process", "gpu")
 STARTS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen"}
 
 
@@ -26,7 +27,7 @@ class _Watch:
         self.test, self.seen = None, []
 
     def __call__(self, event, arguments):
-        if self.test and event in STARTS:
+        if self.test and event in STARTS and not _asked_by_a_library():
             self.seen.append(f"{event} {arguments[0] if arguments else ''}")
 
     def end(self):
@@ -37,8 +38,27 @@ class _Watch:
             )
 
 
+def _asked_by_a_library():
+    """Whoever imports such a library first asks the machine what it is, once."""
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        if frame.f_globals.get("__name__") == "platform":
+            return True
+    return False
+
+
 _watch = _Watch()
 sys.addaudithook(_watch)
+_start = BaseProcess.start
+
+
+def _started(self):
+    # The interpreter audits no other way of multiprocessing than the fork.
+    _watch("os.spawn", [self.name])
+    _start(self)
+
+
+BaseProcess.start = _started
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,8 +67,17 @@ def pytest_collection_modifyitems(items):
         for fixture, mark in STARTED_BY.items():
             if fixture in item.fixturenames:
                 item.add_marker(mark)
+        if "prefect_server" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("server"))
         if not any(mark.name in NOT_QUICK for mark in item.iter_markers()):
             item.add_marker("quick")
+    # What takes long comes first: then no process is left with it alone at the end.
+    items.sort(key=_rank)
+
+
+def _rank(item):
+    names = {mark.name for mark in item.iter_markers()}
+    return next((rank for rank, name in enumerate(NOT_QUICK) if name in names), len(NOT_QUICK))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -72,3 +101,14 @@ def pytest_runtest_teardown():
     result = yield
     _watch.end()
     return result
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """One file in one process, and all that use the one server in another: what is shared is made once."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByWhatIsShared(LoadGroupScheduling):
+        def _split_scope(self, nodeid):
+            return super()._split_scope(nodeid).partition("::")[0]
+
+    return ByWhatIsShared(config, log) if config.getvalue("dist") == "loadgroup" else None

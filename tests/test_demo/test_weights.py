@@ -13,6 +13,8 @@ from demo.model.sample import FOLDERS, Sampler, diffusers_grid, respaced_tail, w
 from demo.world.clips import IDENTITIES, draw_clips, render_all
 from demo.world.scene import psnr
 
+# The weights change when they are trained anew, not by an edit of the code.
+pytestmark = pytest.mark.slow
 PROMPT = "a red star moves to the left"
 # What 200 clips measured (demo/MODEL_CARD.md), less three standard errors of sixteen clips.
 FLOORS = {"t2v": {"identity": 0.87, "aspect": 0.87}, "i2v": {"identity": 0.93, "aspect": 0.93}}

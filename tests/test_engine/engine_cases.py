@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import tiny_models
 from PIL import Image
 
@@ -87,3 +88,5 @@ def own_schedule(kind: str) -> Schedule:
 
 
 KINDS = tiny_models.KINDS
+# Every law holds in both; in quick runs the first speaks for the second.
+BOTH_DTYPES = pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from engine_cases import KINDS, identity, own_schedule, plain_arguments, told
+from engine_cases import BOTH_DTYPES, KINDS, identity, own_schedule, plain_arguments, told
 
 from prior_engine import ResumeOptions, RunOptions, Snapshot
 
@@ -38,13 +38,13 @@ def priors(engine):
     return prior
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@BOTH_DTYPES
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_recorded_run_is_the_plain_pipelines_own(kind, dtype, plain, priors):
     assert torch.equal(plain(kind, "latent", dtype), priors(kind, dtype)[-1].latents)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@BOTH_DTYPES
 @pytest.mark.parametrize("kind", KINDS)
 def test_decoding_gives_the_plain_pipelines_pixels(kind, dtype, plain, priors, engine):
     decoded = np.stack(list(engine(kind, dtype).decode(priors(kind, dtype)[-1])))
@@ -53,7 +53,7 @@ def test_decoding_gives_the_plain_pipelines_pixels(kind, dtype, plain, priors, e
     assert np.array_equal(decoded, expected)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@BOTH_DTYPES
 @pytest.mark.parametrize("kind", KINDS)
 def test_resuming_with_the_same_prompt_gives_the_same_bits(kind, dtype, priors, engine):
     prior = priors(kind, dtype)

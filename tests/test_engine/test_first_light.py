@@ -3,10 +3,12 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from prior_engine import Conditioning, Engine, Identity, ModelSpec, Schedule, Snapshot, write_video
 
+pytestmark = pytest.mark.process
 IDENTITY = Identity(prompt="a cat", seed=3, height=32, width=32, frames=9)
 TOLD = Conditioning(prompt="a cat", guidance=3.0, max_sequence_length=32)
 

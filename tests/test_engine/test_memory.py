@@ -132,6 +132,7 @@ def test_switches_are_put_back_when_the_last_run_ends():
         assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.process
 def test_a_model_is_loaded_without_a_notice_of_torchvision(tiny):
     code = f"""
 from prior_engine import Conditioning, Engine, ModelSpec

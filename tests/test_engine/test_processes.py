@@ -83,6 +83,7 @@ def killed(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.process
 def test_killed_after_each_step_and_continued_gives_the_same_bits(name, engine, killed):
     one, asked, schedule = engine("wan-t2v"), identity("wan-t2v"), SOLVERS[name]
     whole = list(one.record(asked, told("wan-t2v"), schedule))
@@ -112,6 +113,7 @@ for path in sorted(folder.glob("*/*.safetensors")):
 """
 
 
+@pytest.mark.process
 def test_another_process_resumes_from_the_files_with_the_same_bits(engine, tiny, tmp_path):
     finals = {}
     for name, schedule in SOLVERS.items():

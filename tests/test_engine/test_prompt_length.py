@@ -40,6 +40,7 @@ def test_a_model_whose_tokens_cannot_be_counted_says_so(tiny):
     assert lengths.over("word " * 5000) is None
 
 
+@pytest.mark.process
 def test_counting_needs_neither_torch_nor_transformers(demo):
     script = (
         "import sys\n"

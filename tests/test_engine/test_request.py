@@ -138,6 +138,7 @@ def test_an_unknown_expert_is_refused(tmp_path):
         Lora.open(tmp_path / "a.safetensors", 1.0, "middle")
 
 
+@pytest.mark.process
 def test_requests_and_keys_need_no_torch(tiny):
     """A planner makes keys for ten thousand rows without waiting for torch."""
     code = f"""

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from engine_cases import OWN, identity, told
+from engine_cases import BOTH_DTYPES, OWN, identity, told
 
 from prior_engine import Keep, ResumeOptions, RunOptions, Schedule, Snapshot
 from prior_engine.errors import RequestError, UnsupportedError
@@ -49,7 +49,7 @@ def priors(engine):
     return prior
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@BOTH_DTYPES
 @pytest.mark.parametrize("name", SOLVERS)
 def test_resuming_after_every_step_gives_the_same_bits(name, dtype, priors, engine):
     prior = priors(name, dtype)

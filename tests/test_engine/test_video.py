@@ -13,6 +13,8 @@ from PIL import Image
 from prior_engine import Engine, ModelSpec, write_preview, write_video
 from prior_engine.errors import RequestError, VideoError
 
+pytestmark = pytest.mark.process  # ffmpeg
+
 
 def frames(count, height=32, width=48):
     for index in range(count):

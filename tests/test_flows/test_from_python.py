@@ -1,7 +1,10 @@
 """The flows as functions: for notebooks and scripts."""
 
+import pytest
+
 import flows
 
+pytestmark = pytest.mark.process  # ffmpeg
 TINY = ["model.height=32", "model.width=32", "model.frames=5", "schedule.num_inference_steps=4"]
 
 

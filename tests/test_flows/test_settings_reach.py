@@ -35,6 +35,7 @@ def made(overrides):
     return rows, [store.commit_of("variants", key).files["latents.safetensors"].sha256 for key in keys]
 
 
+@pytest.mark.process
 def test_a_cache_changes_the_variant_under_a_key_of_its_own(told):
     plain_rows, plain = made(told("start_step=0"))
     cached_rows, cached = made(told("start_step=0", "accel.cache=first_block", "accel.cache_options.threshold=0.9"))
@@ -42,6 +43,7 @@ def test_a_cache_changes_the_variant_under_a_key_of_its_own(told):
     assert plain != cached
 
 
+@pytest.mark.process
 def test_history_changes_a_multistep_variant_under_a_key_of_its_own(told):
     _, kept = made(told("schedule=unipc", "schedule.num_inference_steps=4", "start_step=1", "tail=exact"))
     _, fresh = made(
@@ -50,12 +52,14 @@ def test_history_changes_a_multistep_variant_under_a_key_of_its_own(told):
     assert kept != fresh
 
 
+@pytest.mark.process
 def test_explicit_timesteps_are_walked(told):
     grid = ["schedule.grid=explicit", "schedule.timesteps=[1000,750,500,250]"]
     (row,), _ = made(told(*grid, "start_step=1", "tail=exact"))
     assert (row["steps_run"], row["sigma"]) == (2, pytest.approx(5 / 6))
 
 
+@pytest.mark.process
 def test_a_straight_line_is_another_variant_and_needs_no_snapshot_but_the_last(told):
     plain_rows, plain = made(told("start_step=1", "tail=2"))
     rows, line = made(told("prior.keep=[3]", "start_step=1", "tail=2", "start=line"))
@@ -66,12 +70,14 @@ def test_a_straight_line_is_another_variant_and_needs_no_snapshot_but_the_last(t
     assert "start" not in json.loads(plain_rows[0]["extra"])
 
 
+@pytest.mark.process
 def test_a_prior_that_keeps_its_end_alone_serves_the_line(told):
     rows, _ = made(told("prior.keep=[3]", "start_step=1", "tail=2", "start=line"))
     store = Store.open(told()[-1].removeprefix("store="))
     assert sorted(store.commit_of("priors", rows[0]["parent_key"]).steps) == [3]
 
 
+@pytest.mark.process
 def test_steps_are_counted_as_the_solver_walks_them(told):
     heun = ["schedule.scheduler=FlowMatchHeunDiscreteScheduler"]
     overrides = told(*heun, "start_step=4", "tail=exact")
@@ -86,12 +92,14 @@ def test_steps_are_counted_as_the_solver_walks_them(told):
     assert [row["steps_run"] for row in respaced] == [3]
 
 
+@pytest.mark.process
 def test_the_steps_that_rows_start_from_are_always_kept(told):
     rows, _ = made(told("prior.keep=[0]", "start_step=1", "tail=exact"))
     store = Store.open(told()[-1].removeprefix("store="))
     assert sorted(store.commit_of("priors", rows[0]["parent_key"]).steps) == [0, 1, 3]
 
 
+@pytest.mark.process
 def test_what_lowers_precision_makes_other_priors(told):
     plain_rows, plain = made(told("start_step=0"))
     rows, small = made(told("start_step=0", "accel.quantization=float8_e5m2"))
@@ -100,6 +108,7 @@ def test_what_lowers_precision_makes_other_priors(told):
     assert len(prepare(told("start_step=0", "accel.vae_tiling=true")).plan.priors_to_do) == 1
 
 
+@pytest.mark.process
 def test_where_weights_wait_and_how_kernels_are_chosen_makes_nothing_anew(told):
     made(told("start_step=0", "accel.offload=group"))
     assert prepare(told("start_step=0")).nothing_to_do

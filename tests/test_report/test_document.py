@@ -108,6 +108,7 @@ def test_a_video_that_was_removed_since_is_missing_and_not_a_dead_link(made):
     assert told(document, "video") == {"x": None}
 
 
+@pytest.mark.process
 def test_links_are_relative_so_that_the_store_can_move(made):
     made.media()
     made.plan("b", [made.prior("p")], [made.variant("x", "p")])

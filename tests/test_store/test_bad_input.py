@@ -178,6 +178,7 @@ def test_every_error_is_a_store_error_and_a_builtin():
         assert str(kind("say it")) == "say it"
 
 
+@pytest.mark.process
 def test_importing_the_store_is_quick_and_loads_nothing_heavy():
     script = (
         "import json, sys, prior_store\n"

@@ -63,6 +63,7 @@ def test_the_model_answer_is_right(busy_store):
     assert expected(busy_store) == dict(zip(keys, ["done", "done", "failed", "failed"], strict=True))
 
 
+@pytest.mark.process
 def test_the_documented_reader_reads_a_store(busy_store):
     (reader,) = code_blocks(FORMAT)
     code = [line for line in reader.splitlines() if line.strip()]
@@ -74,6 +75,7 @@ def test_the_documented_reader_reads_a_store(busy_store):
 
 
 @pytest.mark.parametrize("block", range(len(code_blocks(HOW_TO))))
+@pytest.mark.process
 def test_the_documented_queries_agree(busy_store, block):
     code = code_blocks(HOW_TO)[block]
     if "Store.open" in code:

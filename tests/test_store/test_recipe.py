@@ -38,6 +38,7 @@ def test_keys_of_earlier_releases_hold(golden):
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
+@pytest.mark.process
 def test_keys_hold_in_other_processes_with_other_hash_seeds(hash_seed):
     script = (
         "import json, sys; from prior_store import recipe_key; "

@@ -9,7 +9,7 @@ from flows.graph.batch import BatchResult
 from flows.graph.study import Found
 from flows.prepare import Prepared
 from tasks.making.progress import clock
-from tasks.pages.inflection import how_sure
+from tasks.pages.inflection import how_sure, spreads
 from tasks.studies.conclusion import LEAST_PAIRS, MEASURES
 
 _MANY_LINES = 40
@@ -64,10 +64,11 @@ def study_closing(found: Found, ui: str | None, overrides: Sequence[str]) -> str
     record, advice = found.record, found.record["advice"]
     lines = [f"{'setting':14} {'sigma':>6} {'steps':>5}  " + " ".join(f"{name:>12}" for name in MEASURES)]
     few = len(record["lines"]) <= _MANY_LINES
+    spread = spreads(record)
     for line in record["lines"]:
         if few or line["pareto"] or line["start_step"] is None:
             sigma = "" if line["sigma"] is None else f"{line['sigma']:.3f}"
-            numbers = " ".join(f"{line[name]:>6.2f} ±{line[name + '_hw']:.2f}" for name in MEASURES)
+            numbers = " ".join(f"{line[name]:>6.2f} {spread(line, name):5}" for name in MEASURES)
             lines.append(f"{line['name']:14} {sigma:>6} {line['steps']:>5}  {numbers}")
     if advice["start_step"] is None:
         lines.append(f"No advice: {advice['why']}")

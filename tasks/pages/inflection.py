@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tasks.pages.report import rendered
@@ -19,7 +19,13 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 320, 220, 34, 28, 12
 def page(record: Mapping[str, Any]) -> str:
     """inflection.html."""
     plots = [_plot(record, name, title, note) for name, title, note in _MEASURES] if record["lines"] else []
-    return rendered("inflection.html.j2", record=record, plots=plots, how_sure=how_sure)
+    return rendered("inflection.html.j2", record=record, plots=plots, how_sure=how_sure, spread=spreads(record))
+
+
+def spreads(record: Mapping[str, Any]) -> Callable[[Mapping[str, Any], str], str]:
+    """Half of a 95 % interval beside a figure; nothing where there are too few pairs to know it."""
+    enough = len(record["pairs"]) - len(record["mute"]) >= LEAST_PAIRS
+    return lambda line, name: f"±{line[f'{name}_hw']:.2f}" if enough else ""
 
 
 def how_sure(record: Mapping[str, Any]) -> str:

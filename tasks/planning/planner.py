@@ -80,6 +80,8 @@ class Planner:
 
         Counted over the sheet, whatever of it is made already: the same sheet means the same keys.
         """
+        if all((row.prior or self.settings.prior.use) == "on" for row in rows):
+            return set()
         steps: dict[Identity, list[int]] = {}
         asked: dict[Identity, str] = {}
         for row in rows:

@@ -201,8 +201,9 @@ def _against_scratch(table: _Table, trials: Sequence[Trial], best: int) -> tuple
     listed = ", ".join(f"{name} {gain:+.2f} ±{half:.2f}" for name, (gain, half) in gains.items())
     better = any(gains[name][0] > gains[name][1] for name in ("kept", "detail"))
     worse = gains["follows"][0] < -max(gains["follows"][1], 0.1)
-    word = "a prior pays" if better and not worse else "a prior is not shown to pay"
-    return f"against {trials[best].steps} steps from scratch, {word}: {listed}", better and not worse
+    pays = better and not worse and len(table.pairs) >= LEAST_PAIRS
+    word = "a prior pays" if pays else "a prior is not shown to pay"
+    return f"against {trials[best].steps} steps from scratch, {word}: {listed}", pays
 
 
 def _inflections(means: Mapping[str, Any], trials: Sequence[Trial], bar: Bar) -> dict[str, int | None]:

@@ -7,6 +7,8 @@ from demo.world import scene
 from demo.world.clips import ASPECTS, IDENTITIES, Clip, render
 from demo.world.judge import judge
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clips():

@@ -1,5 +1,7 @@
 """Step caches: only when asked, gone afterwards whatever happens, and never a silent nothing."""
 
+from functools import cache
+
 import pytest
 import torch
 from engine_cases import KINDS, OWN, identity, own_schedule, told
@@ -20,16 +22,27 @@ CACHES = {
 @pytest.fixture(scope="module", params=["wan-t2v", "wan-i2v"])
 def warm(request, tiny):
     kind = request.param
-    return kind, Engine(ModelSpec(source=str(tiny(kind)), device="cpu"))
+    one = Engine(ModelSpec(source=str(tiny(kind)), device="cpu"))
+    return kind, one, cache(lambda guidance: list(one.record(identity(kind), told(kind, guidance=guidance), SCHEDULE)))
+
+
+@pytest.fixture(scope="module")
+def prior_of(engine):
+    """`prior_of(kind, guidance)` is recorded once; a start from it changes nothing in it."""
+    return cache(
+        lambda kind, guidance: list(
+            engine(kind).record(identity(kind), told(kind, guidance=guidance), own_schedule(kind))
+        )
+    )
 
 
 @pytest.fixture
 def case(warm, request):
     """An engine, what it is asked, and its prior: unguided for the one cache that cannot tell two calls apart."""
-    kind, engine = warm
+    kind, engine, prior = warm
     guidance = 1.0 if request.node.callspec.params.get("name") == "pab" else 3.0
     asked = identity(kind), told(kind, guidance=guidance), SCHEDULE
-    return kind, engine, asked, list(engine.record(*asked))
+    return kind, engine, asked, prior(guidance)
 
 
 def attention_calls(engine, kind, run):
@@ -172,13 +185,13 @@ def test_mistakes_in_a_cache_are_named(engine):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("wan")])
 @pytest.mark.parametrize("name", CACHES)
-def test_other_families_take_caches_too(kind, name, engine):
+def test_other_families_take_caches_too(kind, name, engine, prior_of):
     options = {**CACHES[name].options, **({"threshold": 5.0} if name in ("first_block", "mag") else {})}
     if name == "taylorseer":
         options["cache_interval"] = 2
     guidance = 1.0 if (kind, name) == ("qwen-image", "pab") else 3.0
     one, asked = engine(kind), (identity(kind), told(kind, guidance=guidance), own_schedule(kind))
-    prior = list(one.record(*asked))
+    prior = prior_of(kind, guidance)
     cached = [
         one.resume(prior[0], *asked, options=RunOptions(cache=Cache(kind=name, options=options))).latents.latents
         for _ in range(2)

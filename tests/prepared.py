@@ -73,7 +73,7 @@ class Command:
             self.returncode = self._prepared.ask(ended=self.pid)
         return self.returncode
 
-    def wait(self, timeout=240):
+    def wait(self, timeout=600):
         end = time.monotonic() + timeout
         while self.poll() is None:
             if time.monotonic() > end:
@@ -81,7 +81,7 @@ class Command:
             time.sleep(0.01)
         return self.returncode
 
-    def communicate(self, timeout=240):
+    def communicate(self, timeout=600):
         self.wait(timeout)
         return tuple(path.read_text() for path in self._said)
 

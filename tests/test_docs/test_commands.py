@@ -38,7 +38,7 @@ def shell(prefect_server, tmp_path):
 
     def run(command):
         return subprocess.run(
-            ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
+            ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
         )
 
     folder = tmp_path / "work"
@@ -53,7 +53,7 @@ def as_pattern(line):
 
 
 @pytest.mark.slow
-@pytest.mark.server
+@pytest.mark.timeout(1800)
 @by_name
 def test_the_commands_run_as_they_stand_there(page, shell, tmp_path):
     to_run = [block for block in blocks(page) if block.language == "console" and block.not_run is None]

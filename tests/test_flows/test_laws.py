@@ -3,7 +3,6 @@
 import random
 import re
 import signal
-import threading
 import time
 
 import pytest
@@ -39,9 +38,9 @@ def test_only_what_is_missing_is_run(bench):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_at_ten_moments_and_run_again_it_ends_the_same(bench, tmp_path_factory, tiny_folder, prepared):
-    bench.write_sheet(["fox", "owl"], PROMPTS)
+    bench.write_sheet(["fox", "owl", "cat"], PROMPTS)
     calm = type(bench)(tmp_path_factory.mktemp("calm"), tiny_folder, prepared)
-    calm.write_sheet(["fox", "owl"], PROMPTS)
+    calm.write_sheet(["fox", "owl", "cat"], PROMPTS)
     assert calm.run("run", "server=none").returncode == 0
 
     # A run writes about a hundred files; each kill waits for a few more than the last one left.
@@ -54,14 +53,14 @@ def test_killed_at_ten_moments_and_run_again_it_ends_the_same(bench, tmp_path_fa
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL, "the sheet was done before ten kills; make it longer"
-    assert len(bench.latents()) < 6
+    assert len(bench.latents()) < 9
     last = bench.run("run", "server=none", "prior.lease_s=1")
     assert last.returncode == 0, last.stderr
     assert bench.latents() == calm.latents()
     store = bench.store()
-    assert len(store.known("priors")) == 2
+    assert len(store.known("priors")) == 3
     rows = store.manifest(columns=["key", "status"])
-    assert sorted(rows["status"].to_pylist()) == ["done"] * 8
+    assert sorted(rows["status"].to_pylist()) == ["done"] * 12
     assert store.verify().ok
     again = bench.run("run", "server=none")
     assert "Nothing to do" in again.stdout
@@ -89,26 +88,19 @@ def test_two_runs_of_overlapping_sheets_make_each_prior_once(bench):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_stops_at_a_step_keeps_what_is_done_and_says_how_to_go_on(bench, number):
     bench.write_sheet(["fox", "owl", "cat", "dog"], [*PROMPTS, "nods", "waves", "bows"])
-    process = bench.start("run", "server=none")
-    seen = threading.Event()
-
-    def watch():
-        while not seen.is_set() and process.poll() is None:
-            if (bench.folder / "store" / "variants").exists():
-                seen.set()
-            time.sleep(0.02)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    watcher.join(timeout=120)
-    assert seen.is_set()
+    # Steps enough that it is still at work when it is told to stop, also where this test has to wait for its turn.
+    longer = ["server=none", "schedule.num_inference_steps=20"]
+    process = bench.start("run", *longer)
+    while not (bench.folder / "store" / "variants").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode == 130, err
     assert "Interrupted with" in out
     assert "Continue with: headstart run" in out
     kept = bench.latents()
-    assert bench.run("run", "server=none").returncode == 0
+    assert bench.run("run", *longer).returncode == 0
     assert kept.items() <= bench.latents().items()
     assert len(bench.latents()) == 24
 

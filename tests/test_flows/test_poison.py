@@ -8,7 +8,7 @@ import pytest
 
 import flows
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROWS = 100
 TINY = ["model.height=32", "model.width=32", "model.frames=5", "schedule.num_inference_steps=4"]
 

@@ -17,7 +17,7 @@ def imported_by(program):
         "import atexit, json, sys;"
         "atexit.register(lambda: sys.stderr.write('@' + json.dumps(sorted({n.partition('.')[0] for n in sys.modules}))));"
     )
-    done = subprocess.run([sys.executable, "-c", tell + program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", tell + program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stderr.rpartition("@")[2])), done.stdout
 

@@ -27,7 +27,7 @@ def guarded(tmp_path):
 
     def run(*program):
         done = subprocess.run(
-            [sys.executable, *program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
+            [sys.executable, *program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
         )
         attempts = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
         return done, attempts

@@ -33,7 +33,7 @@ def told(tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "flows.cli", *arguments],
             cwd=tmp_path, env={**clean, "HEADSTART_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), **environment},
-            capture_output=True, text=True, timeout=120, preexec_fn=bound_by_rights,
+            capture_output=True, text=True, timeout=600, preexec_fn=bound_by_rights,
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (2, "")
         (sentence,) = done.stderr.splitlines()
@@ -121,7 +121,7 @@ def test_a_wrong_python_makes_no_environment(tmp_path, version, says):
     done = subprocess.run(
         ["make", "setup", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"],
         cwd=ROOT, env={name: value for name, value in os.environ.items() if "MAKE" not in name},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 2
     lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("make")]

@@ -91,7 +91,6 @@ def exists(wall):
     return wall.replace(tzinfo=BERLIN).astimezone(UTC).astimezone(BERLIN).replace(tzinfo=None) == wall
 
 
-@pytest.mark.server
 def test_a_cron_line_means_the_clock_on_the_wall_before_and_after_a_change(api, folder):
     program = (
         "import sys; from flows.on_prefect.nightly import deployment_of;"
@@ -102,7 +101,7 @@ def test_a_cron_line_means_the_clock_on_the_wall_before_and_after_a_change(api, 
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     deployment = said.stdout.split()[-1]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not api.runs(deployment) and time.monotonic() < end:
         time.sleep(0.5)
     by_itself = [moment(run["expected_start_time"]) for run in api.runs(deployment)]
@@ -124,7 +123,6 @@ def test_a_cron_line_means_the_clock_on_the_wall_before_and_after_a_change(api, 
         assert start in expected(start, days=1)
 
 
-@pytest.mark.server
 @pytest.mark.slow
 def test_an_interval_really_runs_finds_nothing_to_do_the_second_time_and_never_overlaps(api, folder):
     command = [sys.executable, "-m", "flows.cli", "nightly", *SETTINGS, "--every", "6", "--name", "often"]
@@ -133,7 +131,7 @@ def test_an_interval_really_runs_finds_nothing_to_do_the_second_time_and_never_o
         serving = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
             ended = []
-            end = time.monotonic() + 150
+            end = time.monotonic() + 400
             while len(ended) < 2 and time.monotonic() < end:
                 time.sleep(1)
                 deployment = api.deployment("often")
@@ -142,7 +140,7 @@ def test_an_interval_really_runs_finds_nothing_to_do_the_second_time_and_never_o
             assert len(ended) >= 2, (folder / "served.log").read_text()
         finally:
             serving.send_signal(signal.SIGINT)
-            serving.wait(60)
+            serving.wait(180)
     messages = [run["state"]["message"] for run in sorted(ended, key=lambda run: run["start_time"])]
     assert messages[0].startswith("2 variants made, 0 already there, 0 failed of 2")
     assert messages[1].startswith("0 variants made, 2 already there, 0 failed of 2")
@@ -152,13 +150,12 @@ def test_an_interval_really_runs_finds_nothing_to_do_the_second_time_and_never_o
     for (_, one_ends), (next_starts, _) in pairwise(ran):
         assert one_ends <= next_starts
     assert {run["name"] for run in ended} == {"render sheet.csv"}
-    settle = time.monotonic() + 30
+    settle = time.monotonic() + 120
     while running := api.runs(deployment, state={"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}):
         assert time.monotonic() < settle, f"left behind: {[(run['name'], run['state']['name']) for run in running]}"
         time.sleep(0.5)
 
 
-@pytest.mark.server
 @pytest.mark.slow
 def test_told_to_end_in_mid_run_it_keeps_what_is_finished_and_says_how_the_run_ended(api, folder):
     rows = [f"id{number},a fox turns,a fox,{number}" for number in range(16)]
@@ -171,7 +168,7 @@ def test_told_to_end_in_mid_run_it_keeps_what_is_finished_and_says_how_the_run_e
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def wait_for(condition, serving):
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not (found := condition()):
             assert serving.poll() is None, (folder / "served.log").read_text()
             assert time.monotonic() < end, (folder / "served.log").read_text()
@@ -189,7 +186,7 @@ def test_told_to_end_in_mid_run_it_keeps_what_is_finished_and_says_how_the_run_e
         wait_for(lambda: finished() >= 2, serving)
         before = finished()
         serving.terminate()
-        assert serving.wait(60) == 0, (folder / "served.log").read_text()
+        assert serving.wait(180) == 0, (folder / "served.log").read_text()
     state = api.ask(f"/flow_runs/{run}")["state"]
     assert state["type"] == "CANCELLED", state
     store = Store.open(folder / "store", create=False)

@@ -51,7 +51,7 @@ def database():
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([bin_folder / "postgres", "-D", data, *options], **how, stdout=log, stderr=log)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while not answers(port):
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < end, (folder / "log").read_text()
@@ -59,7 +59,7 @@ def database():
         yield f"postgresql+asyncpg://headstart@127.0.0.1:{port}/postgres"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         shutil.rmtree(folder, ignore_errors=True)
 
 

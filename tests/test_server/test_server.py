@@ -218,7 +218,6 @@ def test_the_verbs(home, monkeypatch):
     assert "no server" in run(app, ["ui", "stop"]).output
 
 
-@pytest.mark.server
 def test_a_real_server_answers_and_keeps_to_itself(prefect_server):
     from urllib.request import urlopen
 

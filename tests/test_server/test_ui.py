@@ -11,7 +11,6 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-pytestmark = pytest.mark.server
 ROOT = Path(__file__).resolve().parents[2]
 # One task a row, so that tasks can be counted; left to itself a batch of quick rows joins them.
 TINY = [
@@ -63,7 +62,7 @@ def api(prefect_server):
 
 def launch(folder, model, rows, identities, command, name, *more):
     return subprocess.run(
-        **prepared(folder, model, rows, identities, command, name, *more), capture_output=True, text=True, timeout=240
+        **prepared(folder, model, rows, identities, command, name, *more), capture_output=True, text=True, timeout=600
     )
 
 
@@ -93,7 +92,7 @@ def small(api, tiny_t2v, tmp_path_factory):
     return run, said, folder
 
 
-def settled(api, run, expected, within_s=30):
+def settled(api, run, expected, within_s=120):
     """Every task run is recorded and has ended."""
     end = time.monotonic() + within_s
     while True:
@@ -186,7 +185,6 @@ def outside(page, api):
     return [url for url in page.outside if not url.startswith((api.ui_url, "data:", f"blob:{api.ui_url}"))]
 
 
-@pytest.mark.browser
 def test_the_run_page_draws_the_graph_and_asks_nobody_outside(api, small, page):
     run, _, _ = small
     page.goto(f"{api.ui_url}/runs/flow-run/{run['id']}")
@@ -198,7 +196,6 @@ def test_the_run_page_draws_the_graph_and_asks_nobody_outside(api, small, page):
     assert outside(page, api) == []
 
 
-@pytest.mark.browser
 def test_the_artifact_page_shows_the_pictures(api, small, page):
     run, _, _ = small
     artifact = api.artifacts_of(run)["report"]
@@ -211,7 +208,6 @@ def test_the_artifact_page_shows_the_pictures(api, small, page):
     assert page.get_by_text("num_inference_steps").first.is_visible()
 
 
-@pytest.mark.browser
 def test_the_parameter_form_shows_every_field_with_its_meaning(api, small, page, tiny_t2v):
     _, _, folder = small
     program = (

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from flows.meant import nearest, suggestion
 from flows.needed import needed
 from tasks.errors import SettingsError
+from tasks.secrets import masked_setting
 from tasks.settings import Settings
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
@@ -82,6 +83,11 @@ def _hydra_line(text: str, problems: list[str]) -> str | None:
         near = suggestion(key, [*known, *GROUPS])
         problems.append(f"{key}: no such setting{near}; `headstart config --keys` lists all")
         return None
+    if "${" in value and value[:1] in "[{":
+        problems.append(
+            f"{key}: holds '${{', which would be filled in from the environment of this machine; write the value itself"
+        )
+        return None
     # ++ sets keys that only the Python tree knows a default of, and leaves the checking to it.
     as_it_is = _is_structured(value) and not (
         key in known and _takes_text_alone(known[key]) and value.lower() != "null"
@@ -107,7 +113,7 @@ def _compose(lines: Sequence[str]) -> dict[str, Any]:
         except (HydraException, OmegaConfBaseException) as error:
             said = " ".join(str(error).split())
             raise SettingsError(
-                f"the configuration cannot be composed: {said}; the overrides were {list(lines)}"
+                f"the configuration cannot be composed: {said}; the overrides were {[masked_setting(line) for line in lines]}"
             ) from None
         finally:
             GlobalHydra.instance().clear()
@@ -133,7 +139,7 @@ def _is_structured(value: str) -> bool:
 
 def _quoted(value: str) -> str:
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-        return value
+        return value.replace("${", "\\${")
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
     return f"'{escaped}'"
 

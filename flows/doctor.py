@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from flows.compose import compose_settings
 from flows.on_prefect.server import healthy, log_file, running
 from prior_store.layout import QUARANTINE
+from tasks.secrets import mask, masked
 from tasks.settings import Settings, state_dir
 
 if TYPE_CHECKING:
@@ -68,11 +69,11 @@ def examine(overrides: Sequence[str]) -> list[Finding]:
 def as_text(findings: Sequence[Finding], *, as_json: bool) -> str:
     """All lines and a verdict."""
     if as_json:
-        return json.dumps([asdict(finding) for finding in findings], indent=1) + "\n"
+        return json.dumps(masked([asdict(finding) for finding in findings]), indent=1) + "\n"
     worst = sum(finding.status == "fail" for finding in findings)
     doubts = sum(finding.status == "warn" for finding in findings)
     verdict = f"{worst} to fix, {doubts} to know about" if worst or doubts else "all is well"
-    return "\n".join([*(finding.line() for finding in findings), verdict]) + "\n"
+    return mask("\n".join([*(finding.line() for finding in findings), verdict]) + "\n")
 
 
 def _python(_: Settings) -> Iterator[Finding]:

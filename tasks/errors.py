@@ -14,9 +14,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.secrets import mask
+
 
 class BatchError(Exception):
-    """Something that a batch cannot go on from. Catch this to catch them all."""
+    """Something that a batch cannot go on from. Catch this to catch them all.
+
+    Messages are shown, logged and kept by Prefect, so no secret gets into one.
+    """
+
+    def __init__(self, message: str = "", *more: Any) -> None:
+        super().__init__(mask(message), *more)
 
 
 class SettingsError(BatchError, ValueError):
@@ -28,7 +36,7 @@ class SheetError(BatchError, ValueError):
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.problems = tuple(problems)
+        self.problems = tuple(map(mask, problems))
 
 
 class PlanError(BatchError, ValueError):

@@ -58,7 +58,9 @@ def _speaks_for_itself(error: Exception) -> bool:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    from tasks.secrets import mask
+
+    sys.stderr.write(mask(text) + "\n")
 
 
 def _fail(text: str) -> NoReturn:

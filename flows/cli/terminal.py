@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.making.progress import Progress, clock
+from tasks.secrets import mask
 
 log = logging.getLogger("headstart")
 _PLAIN_EVERY_S = 15.0
@@ -26,11 +27,17 @@ class _JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": mask(record.getMessage()),
         }
         if record.exc_info:
-            said["error"] = self.formatException(record.exc_info)
+            said["error"] = mask(self.formatException(record.exc_info))
         return json.dumps(said, ensure_ascii=False)
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """A line for people."""
+        return mask(super().format(record))
 
 
 class StandardErrorHandler(logging.StreamHandler[Any]):
@@ -59,7 +66,7 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
 def set_up_logging(*, as_json: bool) -> None:
     """Human lines on standard error, or JSON lines."""
     handler = StandardErrorHandler()
-    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_JsonLines() if as_json else _Plain("%(levelname)s: %(message)s"))
     handler.addFilter(_is_worth_a_line)
     root = logging.getLogger()
     root.handlers[:] = [handler]

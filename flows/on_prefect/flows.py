@@ -24,6 +24,7 @@ from flows.prepare import Prepared, prepare, with_own_batch
 from flows.runners.prefect_tasks import PrefectRunner
 from tasks.errors import ServerError
 from tasks.making.devices import workers_of
+from tasks.secrets import masked_setting
 
 
 def run_name(verb: str) -> Callable[[], str]:
@@ -107,7 +108,8 @@ def parameters_of(overrides: Sequence[str], names: Sequence[str]) -> dict[str, A
     """Settings as the parameters of a flow, the inverse of `lines_of`: the same form filled in runs the same."""
     parameters: dict[str, Any] = {}
     rest = []
-    for line in overrides:
+    # Prefect keeps parameters in its database.
+    for line in map(masked_setting, overrides):
         key, _, value = line.partition("=")
         if key in names and key != "overrides":
             parameters[key] = value

@@ -13,6 +13,7 @@ from typing import Any
 
 from flows.compose import GROUPS, choices
 from tasks.errors import SettingsError
+from tasks.secrets import masked_setting
 
 # Settings that may name a place on this machine; a model may as well be a hub id, so it has to exist to be one.
 _PLACES = {"sheet", "sheet.path", "sheet.identities", "store", "store.url"}
@@ -38,6 +39,12 @@ def deployment_of(
     else:
         schedule = Cron(_checked_cron(cron or ""), timezone=_checked_timezone(timezone))
     settled = settled_overrides(overrides)
+    secret = [line.partition("=")[0] for line in overrides if masked_setting(line) != line]
+    if secret:
+        raise SettingsError(
+            f"{', '.join(secret)} holds a secret, which a schedule would keep in Prefect's database; set it in the "
+            "environment of this process instead (HEADSTART_DATABASE, AWS_* variables)"
+        )
     return render_sheet.to_deployment(
         name=name,
         schedule=schedule,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.planning.plan import Plan
+from tasks.secrets import mask, masked
 from tasks.settings import Settings
 
 
@@ -13,7 +14,7 @@ def plan_document(plan: Plan, batch: str, sheet_digest: str) -> dict[str, Any]:
     used = {row.prior_key for row in plan.variants if not row.way.is_full} | plan.wanted_priors
     return {
         "batch": batch,
-        "sheet": plan.sheet_name,
+        "sheet": mask(plan.sheet_name),
         "sheet_digest": sheet_digest,
         "model": dict(plan.model),
         "schedule": dict(plan.schedule),
@@ -60,8 +61,8 @@ def plan_document(plan: Plan, batch: str, sheet_digest: str) -> dict[str, Any]:
 
 
 def settings_yaml(settings: Settings) -> str:
-    """The settings as YAML in their own order, readable in any language."""
+    """The settings as YAML in their own order, readable in any language; secrets hidden."""
     import yaml
 
-    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.safe_dump(masked(settings.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
     return text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from tasks.secrets import secrets_in
 from tasks.settings.group import Group
 
 
@@ -40,9 +40,9 @@ class StoreSettings(Group):
     @classmethod
     def _no_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
         # The resolved tree is kept with every batch, so a secret in here would end up on disk.
-        for name in value:
-            if re.search(r"secret|token|password|^key$", name, re.IGNORECASE):
-                raise ValueError(
-                    f"storage option {name!r} looks like a secret; set it in the environment (AWS_* variables, a profile), not in the settings"
-                )
+        found = list(secrets_in(value))
+        if found:
+            raise ValueError(
+                f"storage option {', '.join(map(repr, found))} looks like a secret; set it in the environment (AWS_* variables, a profile), not in the settings"
+            )
         return value

@@ -9,8 +9,8 @@ BIN    := $(VENV)/bin
 DIGEST := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 CODE   := flows tasks prior_engine prior_store
 STORE  ?= headstart-store
-# Tests run side by side, one process a core; ARGS="-n 0" takes them one after the other, in one process.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
+# Tests run side by side, a file at a time, in one process a core; ARGS="-n 0" takes them one after the other.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 

@@ -67,11 +67,9 @@ def pytest_collection_modifyitems(items):
         for fixture, mark in STARTED_BY.items():
             if fixture in item.fixturenames:
                 item.add_marker(mark)
-        if "prefect_server" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("server"))
         if not any(mark.name in NOT_QUICK for mark in item.iter_markers()):
             item.add_marker("quick")
-    # What takes long comes first: then no process is left with it alone at the end.
+    # What takes long comes first, so that no process is left alone with it at the end.
     items.sort(key=_rank)
 
 
@@ -101,14 +99,3 @@ def pytest_runtest_teardown():
     result = yield
     _watch.end()
     return result
-
-
-def pytest_xdist_make_scheduler(config, log):
-    """One file in one process, and all that use the one server in another: what is shared is made once."""
-    from xdist.scheduler import LoadGroupScheduling
-
-    class ByWhatIsShared(LoadGroupScheduling):
-        def _split_scope(self, nodeid):
-            return super()._split_scope(nodeid).partition("::")[0]
-
-    return ByWhatIsShared(config, log) if config.getvalue("dist") == "loadgroup" else None

@@ -1,5 +1,6 @@
 """Schedules: the right moments over a clock change, runs that really happen by themselves, and never two at once."""
 
+import contextlib
 import json
 import os
 import signal
@@ -164,8 +165,15 @@ def test_told_to_end_in_mid_run_it_keeps_what_is_finished_and_says_how_the_run_e
     command = [sys.executable, "-m", "flows.cli", "nightly", *SETTINGS, *slow, "--every", "3600", "--name", "ended"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
 
-    def serve(log):
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    @contextlib.contextmanager
+    def served():
+        with (folder / "served.log").open("w") as log:
+            serving = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            yield serving
+        finally:
+            serving.kill()
+            serving.wait()
 
     def wait_for(condition, serving):
         end = time.monotonic() + 300
@@ -178,7 +186,7 @@ def test_told_to_end_in_mid_run_it_keeps_what_is_finished_and_says_how_the_run_e
     def finished():
         return len(list((folder / "store" / "variants").glob("*/*/COMMIT.json")))
 
-    with (folder / "served.log").open("w") as log, serve(log) as serving:
+    with served() as serving:
         deployment = wait_for(lambda: api.deployment("ended"), serving)
         # It says what it does before its first run, not after.
         wait_for(lambda: "Next run: " in (folder / "served.log").read_text(), serving)
@@ -194,9 +202,10 @@ def test_told_to_end_in_mid_run_it_keeps_what_is_finished_and_says_how_the_run_e
     assert store.verify().ok
     assert len(store.known("variants")) == finished()
     assert api.ask(f"/deployments/{deployment}")["paused"], "nobody serves it, so nothing falls due"
-    with (folder / "served.log").open("w") as log, serve(log) as serving:
+    with served() as serving:
         wait_for(lambda: not api.ask(f"/deployments/{deployment}")["paused"], serving)
         serving.terminate()
+        serving.wait(180)
 
 
 def test_settled_overrides_mean_the_same_from_any_folder(folder):

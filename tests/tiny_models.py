@@ -315,9 +315,11 @@ KINDS = tuple(_BUILDERS)
 def build(kind: str, folder: Path) -> Path:
     """Make the tiny model `kind` in `folder` (diffusers layout), unless it is there already."""
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
     if (folder / "model_index.json").is_file():
         return folder
+    disable_progress_bar()  # or each model draws one while it is written
     state = torch.get_rng_state()
     torch.manual_seed(zlib.crc32(kind.encode()))
     try:

@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parents[2]
-SHEET = "identity,prompt,base_prompt,seed\nstar,a red star grows,a red star stays still,7\n"
+SHEET = "identity,prompt,base_prompt,seed\nstar,a red star grows,a red star stays still,7\nstar,a red star falls,,7\n"
 DROP_FROM_BOUNDS, OVERRIDE_RIGHTS = 24, 1
 
 

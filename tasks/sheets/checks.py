@@ -4,47 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tasks.sheets.columns import nearest
+from tasks.sheets.columns import nearest_column
 from tasks.sheets.rows import Row
-
-# Each is a search among all ids.
-_HINTS = 10
 
 
 def parent_problems(rows: Sequence[Row]) -> list[str]:
     """A parent is another row of the same identity, and no row descends from itself."""
     by_id = {row.id: row for row in rows}
-    endless = _endless(by_id)
-    hints = _HINTS
     problems = []
     for row in rows:
         if row.parent is None:
             continue
         place, parent = f"{row.place}, column parent", by_id.get(row.parent)
         if parent is None:
-            near = nearest(row.parent, tuple(by_id)) if hints > 0 else ""
-            hints -= 1
+            near = nearest_column(row.parent, list(by_id))
             problems.append(f"{place}: {row.parent!r} is not an id of this sheet{near}")
         elif parent.identity != row.identity:
             problems.append(
                 f"{place}: {row.parent!r} belongs to identity {parent.identity!r} and this row to {row.identity!r}; both must have the same one"
             )
-        elif row.id in endless:
+        elif _is_own_ancestor(row, by_id):
             problems.append(f"{place}: {row.id!r} descends from itself; remove one parent to break the circle")
     return problems
 
 
-def _endless(by_id: Mapping[str, Row]) -> set[str]:
-    """The rows that have no first ancestor."""
-    endless: dict[str, bool] = {}
-    for row in by_id.values():
-        line: dict[str, None] = {}
-        at: Row | None = row
-        while at is not None and at.id not in endless and at.id not in line:
-            line[at.id] = None
-            at = by_id.get(at.parent) if at.parent is not None else None
-        endless |= dict.fromkeys(line, at is not None and (at.id in line or endless[at.id]))
-    return {row_id for row_id, is_endless in endless.items() if is_endless}
+def _is_own_ancestor(row: Row, by_id: Mapping[str, Row]) -> bool:
+    seen = {row.id}
+    parent = row.parent
+    while parent is not None and parent in by_id:
+        if parent in seen:
+            return True
+        seen.add(parent)
+        parent = by_id[parent].parent
+    return False
 
 
 def picture_problems(rows: Sequence[Row]) -> list[str]:

@@ -90,7 +90,8 @@ def own_schedule(kind: str) -> Schedule:
 KINDS = tiny_models.KINDS
 # Every law holds in both; in quick runs the first speaks for the second.
 BOTH_DTYPES = pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
-# For laws that need fresh engines, which take seconds a kind: in quick runs two speak for all.
-ALL_KINDS_SLOWLY = pytest.mark.parametrize(
-    "kind", [kind if kind in ("wan-i2v", "ltx") else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+# Every law holds for all; in quick runs these speak for the others.
+SPEAKERS = {"wan-t2v", "wan-i2v", "wan-vace", "ltx", "flux"}
+ALL_KINDS = pytest.mark.parametrize(
+    "kind", [kind if kind in SPEAKERS else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 )

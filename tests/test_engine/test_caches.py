@@ -183,6 +183,7 @@ def test_mistakes_in_a_cache_are_named(engine):
         one.resume(prior[0], *asked, options=RunOptions(cache=short))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("wan")])
 @pytest.mark.parametrize("name", CACHES)
 def test_other_families_take_caches_too(kind, name, engine, prior_of):

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine_cases import ALL_KINDS_SLOWLY, OWN, identity, own_schedule, picture, told
+from engine_cases import ALL_KINDS, OWN, identity, own_schedule, picture, told
 
 from prior_engine import Conditioning, Conditions, Embedding, Engine, ModelSpec, Picture, RunOptions, Schedule
 
 ENCODERS = ("text_encoder", "image_encoder", "vae_encoder")
 
 
-@ALL_KINDS_SLOWLY
+@ALL_KINDS
 def test_a_variant_needs_no_encoder_in_memory(kind, tiny):
     with_all = Engine(ModelSpec(source=str(tiny(kind)), device="cpu"))
     schedule = own_schedule(kind)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from engine_cases import BOTH_DTYPES, KINDS, identity, own_schedule, plain_arguments, told
+from engine_cases import ALL_KINDS, BOTH_DTYPES, identity, own_schedule, plain_arguments, told
 
 from prior_engine import ResumeOptions, RunOptions, Snapshot
 
@@ -39,13 +39,13 @@ def priors(engine):
 
 
 @BOTH_DTYPES
-@pytest.mark.parametrize("kind", KINDS)
+@ALL_KINDS
 def test_a_recorded_run_is_the_plain_pipelines_own(kind, dtype, plain, priors):
     assert torch.equal(plain(kind, "latent", dtype), priors(kind, dtype)[-1].latents)
 
 
 @BOTH_DTYPES
-@pytest.mark.parametrize("kind", KINDS)
+@ALL_KINDS
 def test_decoding_gives_the_plain_pipelines_pixels(kind, dtype, plain, priors, engine):
     decoded = np.stack(list(engine(kind, dtype).decode(priors(kind, dtype)[-1])))
     video = plain(kind, "np", dtype)
@@ -54,7 +54,7 @@ def test_decoding_gives_the_plain_pipelines_pixels(kind, dtype, plain, priors, e
 
 
 @BOTH_DTYPES
-@pytest.mark.parametrize("kind", KINDS)
+@ALL_KINDS
 def test_resuming_with_the_same_prompt_gives_the_same_bits(kind, dtype, priors, engine):
     prior = priors(kind, dtype)
     for step in (0, len(prior) // 2, len(prior) - 2):
@@ -64,7 +64,7 @@ def test_resuming_with_the_same_prompt_gives_the_same_bits(kind, dtype, priors, 
         assert variant.steps_run == len(prior) - 1 - step
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@ALL_KINDS
 def test_another_prompt_gives_another_video(kind, priors, engine):
     prior = priors(kind)
     variant = engine(kind, "float32").resume(prior[0], identity(kind), told(kind, "a blue ball"), own_schedule(kind))
@@ -72,7 +72,7 @@ def test_another_prompt_gives_another_video(kind, priors, engine):
 
 
 @pytest.mark.parametrize("tail", [1, 2, 3])
-@pytest.mark.parametrize("kind", KINDS)
+@ALL_KINDS
 def test_a_re_spaced_tail_runs_in_as_many_steps_as_asked(kind, tail, priors, engine):
     prior = priors(kind)
     seen = []

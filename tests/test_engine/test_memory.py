@@ -69,6 +69,7 @@ def test_an_attention_backend_that_cannot_run_here_is_refused(tiny):
         made(tiny, attention_backend="warp")
 
 
+@pytest.mark.slow
 def test_components_come_when_needed_and_go_when_freed(tiny):
     engine, _ = made(tiny, kind="wan-i2v")
     assert all(engine.has(name) for name in ("text_encoder", "image_encoder", "vae_encoder", "transformer"))
@@ -86,6 +87,7 @@ def test_components_come_when_needed_and_go_when_freed(tiny):
         engine.free("scheduler")
 
 
+@pytest.mark.slow
 def test_freed_encoders_come_back_for_something_new(tiny):
     from dataclasses import replace
 

@@ -6,6 +6,7 @@ from flows.compose import GROUPS, choices, compose_settings, known_settings, set
 from tasks.errors import SettingsError
 
 
+@pytest.mark.slow
 def test_every_choice_of_every_group_composes():
     missing = {"model=custom", "store=s3"}  # these name what only the user knows
     for group in GROUPS:
@@ -182,6 +183,7 @@ def test_every_setting_says_what_it_is_for():
     assert [key for key, field in known_settings() if not field.description] == []
 
 
+@pytest.mark.slow
 def test_composing_in_many_threads_gives_each_its_own():
     from concurrent.futures import ThreadPoolExecutor
 

@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 import flows
 
 # The demo model: on random weights a prompt changes nothing, and a study says so.
@@ -66,6 +68,7 @@ def test_prompts_that_change_nothing_are_named_and_nothing_is_advised(bench):
     assert "rule of thumb" in bench.run("plan").stdout
 
 
+@pytest.mark.slow
 def test_a_stopped_study_goes_on_with_the_pairs_that_it_lacks(tiny_folder, tmp_path, monkeypatch):
 
     from flows.graph.run import Means

@@ -26,7 +26,7 @@ setup: $(VENV)/.run-$(DIGEST) ## Make .venv with everything that a run needs (id
 run: setup ## Run the main job: the demo sheet on the embedded demo model; says where to look
 	@$(BIN)/headstart run sheet=demo store=$(STORE) $(ARGS)
 
-quick: dev ## Before every commit, about a minute: format, lint, types, layers, spelling, and all tests that start no process
+quick: dev ## In a minute or two, before a commit: format, lint, types, layers, spelling, and all tests that start no process
 	@begun=$$(date +%s); $(MAKE) --no-print-directory -k -j2 $(SYNC) quick-tests $(READ); ended=$$?; \
 	  echo "took $$(($$(date +%s) - begun)) s"; exit $$ended
 

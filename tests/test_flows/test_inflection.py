@@ -64,7 +64,7 @@ def test_prompts_that_change_nothing_are_named_and_nothing_is_advised(bench):
     result = bench.run("inflection", "inflection.tails=[exact]", "server=none")
     assert result.returncode == 0, result.stderr
     assert "No advice: no prompt changed anything, even in a full run" in result.stdout
-    assert "Left out, since the prompt changes nothing even in a full run: fox/" in result.stdout
+    assert "Left out, because the prompt changes nothing even in a full run: fox/" in result.stdout
     assert "rule of thumb" in bench.run("plan").stdout
 
 

@@ -20,8 +20,8 @@ else:
     settings.register_profile("quick", settings.get_profile("ci"), max_examples=20)
     settings.load_profile("ci")
 
-# Neither the user's own server nor the user's own settings may decide how a test ends.
-for _name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "HEADSTART_DATABASE"):
+# Neither the user's own server, nor the user's own settings, nor how wide a window is may decide how a test ends.
+for _name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "HEADSTART_DATABASE", "COLUMNS", "LINES"):
     os.environ.pop(_name, None)
 # Tests run side by side, so each keeps to one core. Said here, since torch reads it once, when the first test imports it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -21,10 +21,13 @@ pytestmark = pytest.mark.process
 def asked(tmp_path, tiny_t2v):
     (tmp_path / "s.csv").write_text(sheet_text(["fox"], ["runs"]))
 
+    # The server that other tests share would be used instead of the one that is asked for here.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+
     def ask(*words, **environment):
         said = subprocess.run(
             [sys.executable, "-m", "flows.cli", *words], cwd=tmp_path, capture_output=True, text=True, timeout=200,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "HEADSTART_HOME": str(tmp_path / "home"), "NO_COLOR": "1", **environment},
+            env={**inherited, "PYTHONPATH": str(ROOT), "HEADSTART_HOME": str(tmp_path / "home"), "NO_COLOR": "1", **environment},
         )  # fmt: skip
         assert CANARY not in said.stdout + said.stderr
         return said

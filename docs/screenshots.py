@@ -15,7 +15,6 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = {"run.png": "ui_run.png", "report_light.png": "report.png"}
@@ -66,8 +65,8 @@ def _thousand_rows(store: Path) -> tuple[str, str]:
 def _look(folder: Path, ui: str, deployment: str, report: str, thousand: str) -> None:
     from playwright.sync_api import sync_playwright
 
-    run = _ask(ui, "/flow_runs/filter", {"flow_runs": {"name": {"any_": ["demo"]}}})[0]["id"]
-    artifacts = _ask(ui, "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+    run = _ask("/flow_runs/filter", {"flow_runs": {"name": {"any_": ["demo"]}}})[0]["id"]
+    artifacts = _ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
     pages = {f"artifact_{found['key']}": f"{ui}/artifacts/artifact/{found['id']}" for found in artifacts}
     pages |= {
         "run": f"{ui}/runs/flow-run/{run}",
@@ -76,9 +75,13 @@ def _look(folder: Path, ui: str, deployment: str, report: str, thousand: str) ->
     browser_path = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        let_in = _let_in(browser)
         for name, address in pages.items():
-            _shoot(browser, folder / f"{name}.png", address, height=1150 if name == "form" else 850)
-        _shoot(browser, folder / "run_artifacts.png", pages["run"], do=_go_to_artifacts, height=1150)
+            height = 1150 if name == "form" else 850
+            _shoot(browser, folder / f"{name}.png", address, height=height, storage_state=let_in)
+        _shoot(
+            browser, folder / "run_artifacts.png", pages["run"], do=_go_to_artifacts, height=1150, storage_state=let_in
+        )
         for scheme in ("light", "dark"):
             _shoot(browser, folder / f"report_{scheme}.png", report, do=_point_at_one, color_scheme=scheme)
         _shoot(browser, folder / "report_phone.png", report, width=390)
@@ -86,6 +89,20 @@ def _look(folder: Path, ui: str, deployment: str, report: str, thousand: str) ->
         _shoot(browser, folder / "report_1000.png", thousand)
         _shoot(browser, folder / "report_1000_end.png", thousand, do=_go_to_the_end)
         browser.close()
+
+
+def _let_in(browser: Any) -> Any:
+    """What a browser keeps that has used the link of `headstart ui open`."""
+    from flows.on_prefect import server
+
+    running = server.running()
+    if running is None:
+        raise SystemExit("the server has ended")
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(running.entrance)
+    page.wait_for_url("**/dashboard**")
+    return context.storage_state()
 
 
 def _go_to_artifacts(page: Any) -> None:
@@ -113,10 +130,11 @@ def _shoot(
     page.close()
 
 
-def _ask(ui: str, path: str, body: dict[str, Any]) -> Any:
-    request = Request(f"{ui}/api{path}", json.dumps(body).encode(), {"content-type": "application/json"})  # noqa: S310
-    with urlopen(request, timeout=30) as reply:  # noqa: S310  our own server
-        return json.load(reply)
+def _ask(path: str, body: dict[str, Any]) -> Any:
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.request("POST", path, json=body).json()  # type: ignore[arg-type]
 
 
 def _keep(source: Path, target: Path) -> None:

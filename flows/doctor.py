@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from flows.compose import compose_settings
-from flows.on_prefect.server import healthy, log_file, running
+from flows.on_prefect.server import healthy, log_file, own_secret, running
 from prior_store.layout import QUARANTINE
 from tasks.secrets import mask, masked
 from tasks.settings import Settings, state_dir
@@ -213,7 +214,7 @@ def _opened(settings: Settings, url: str, *, create: bool) -> Iterator[Finding]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         store = Store.open(url, storage_options=settings.store.storage_options, create=create)
-    mode = store.capabilities.mode
+        mode = store.capabilities.mode
     if not store.capabilities.writable:
         yield Finding(
             part="store", status="fail", seen=f"{store.url} can be read but not written", do="get write access"
@@ -284,7 +285,10 @@ def _local() -> Finding:
 def _versions(address: str) -> Finding:
     from importlib.metadata import version
 
-    with urllib.request.urlopen(f"{address.rstrip('/')}/admin/version", timeout=10) as reply:  # noqa: S310  the user's own address
+    secret = os.environ.get("PREFECT_API_AUTH_STRING") or own_secret(address)
+    let_in = {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
+    request = urllib.request.Request(f"{address.rstrip('/')}/admin/version", headers=let_in)  # noqa: S310  the user's own address
+    with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310
         theirs = json.load(reply)
     ours = version("prefect")
     same = str(theirs).split(".")[:2] == ours.split(".")[:2]

@@ -21,10 +21,19 @@ else:
     settings.load_profile("ci")
 
 # Neither the user's own server, nor the user's own settings, nor how wide a window is may decide how a test ends.
-for _name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "HEADSTART_DATABASE", "COLUMNS", "LINES"):
+for _name in (
+    "PREFECT_API_URL",
+    "PREFECT_API_KEY",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_PROFILE",
+    "HEADSTART_DATABASE",
+    "COLUMNS",
+    "LINES",
+):
     os.environ.pop(_name, None)
 # Tests run side by side, so each keeps to one core. Said here, since torch reads it once, when the first test imports it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+SET_BY_CONNECT = ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME", "PREFECT_API_AUTH_STRING")
 CHROMIUM = os.environ.get("HEADSTART_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -58,7 +67,7 @@ def prefect_server(_own_state):
     from flows.on_prefect import server
     from tasks.settings import ServerSettings
 
-    before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME")}
+    before = {name: os.environ.get(name) for name in SET_BY_CONNECT}
     # Each test process has ports of its own: two that look at once for a free one may find the same.
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     server.connect(ServerSettings(port=4400 + 20 * worker))

@@ -173,6 +173,10 @@ def nightly(
     timezone: Annotated[str, typer.Option(help="time zone of the cron line")] = "UTC",
     every: Annotated[float | None, typer.Option(help="instead of --cron: seconds between runs")] = None,
     name: Annotated[str, typer.Option(help="name of the deployment in Prefect")] = "nightly",
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="folder or URL prefix below which the UI may name other sheets, stores and models"),
+    ] = None,
 ) -> None:
     """Render a sheet on a schedule, until interrupted. Follow and control the runs in the Prefect UI.
 
@@ -185,7 +189,7 @@ def nightly(
         _fail("a schedule needs a Prefect server; leave server=none out")
     from flows.on_prefect.nightly import serve_nightly
 
-    serve_nightly(overrides or [], name=name, cron=cron, timezone=timezone, every_s=every)
+    serve_nightly(overrides or [], name=name, cron=cron, timezone=timezone, every_s=every, roots=root or [])
 
 
 @app.command()

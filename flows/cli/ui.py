@@ -14,7 +14,7 @@ app = typer.Typer(
 
 @app.command("start")
 def ui_start(overrides: Overrides = None) -> None:
-    """Start the Prefect server, unless it is running, and print its address.
+    """Start the Prefect server, unless it is running, and print the address that lets a browser in.
 
     Example: headstart ui start server.port=4300
     """
@@ -22,7 +22,7 @@ def ui_start(overrides: Overrides = None) -> None:
     from flows.on_prefect.server import quiet_environment, start
 
     quiet_environment()
-    typer.echo(f"the Prefect UI is at {start(compose_settings(overrides or []).server).ui_url}")
+    typer.echo(f"the Prefect UI is at {start(compose_settings(overrides or []).server).entrance}")
 
 
 @app.command("stop")
@@ -50,14 +50,14 @@ def ui_status() -> None:
         raise typer.Exit(EXIT_SOME_FAILED)
     answers = healthy(server.api_url)
     typer.echo(
-        f"running at {server.ui_url} (process {server.pid}), {'answers' if answers else f'does not answer; see {log_file()}'}"
+        f"running at {server.entrance} (process {server.pid}), {'answers' if answers else f'does not answer; see {log_file()}'}"
     )
     raise typer.Exit(EXIT_DONE if answers else EXIT_SOME_FAILED)
 
 
 @app.command("open")
 def ui_open() -> None:
-    """Open the UI in a browser.
+    """Open the UI in a browser, and let the browser in.
 
     Example: headstart ui open
     """
@@ -67,4 +67,4 @@ def ui_open() -> None:
     server = running()
     if server is None:
         raise ServerError("no server is running; start it with: headstart ui start")
-    typer.launch(server.ui_url)
+    typer.launch(server.entrance)

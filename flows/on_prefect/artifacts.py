@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.graph.batch import BatchResult
-from flows.on_prefect.watching import kindly
+from flows.on_prefect.shown import Shown
 from flows.prepare import Prepared
 from tasks.pages.media import thumbnail
 from tasks.planning.document import settings_yaml
@@ -12,17 +12,11 @@ from tasks.result import Result
 _IDENTITIES_SHOWN, _VARIANTS_SHOWN = 6, 6
 
 
-def publish_summary(prepared: Prepared, result: BatchResult) -> None:
+def publish_summary(prepared: Prepared, result: BatchResult, shown: Shown) -> None:
     """The table, the pictures, the settings."""
-    from prefect.artifacts import create_markdown_artifact, create_table_artifact
-
     table = [{"what": what, "value": value} for what, value in summary_rows(result)]
-    kindly(lambda: create_table_artifact(table=table, key="summary", description=f"Batch {result.batch}"))
-    kindly(
-        lambda: create_markdown_artifact(
-            markdown=_markdown(prepared, result), key="report", description="Report, failures and settings"
-        )
-    )
+    shown.publish("table", "summary", table, f"Batch {result.batch}")
+    shown.publish("markdown", "report", _markdown(prepared, result), "Report, failures and settings")
 
 
 def summary_rows(result: BatchResult) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.graph.care import care_settings, run_care
-from flows.graph.run import Means
-from flows.runners.prefect_tasks import PrefectRunner
+from flows.on_prefect.door.bounds import allowed
+from flows.on_prefect.shown import in_flow_run
 
 
 @flow(name="maintain-store", flow_run_name="maintain {store}", persist_result=False)
@@ -28,7 +28,7 @@ def maintain_store(
         delete: remove what no row names; otherwise only say what could go
         overrides: further settings, one key=value each
     """
-    settings = care_settings([f"store={store}", *(overrides or [])])
-    means = Means(make_runner=lambda: PrefectRunner(settings.runner, 1))
-    done = run_care(settings, means, quick=quick, delete=delete)
+    settings = care_settings(allowed([f"store={store}", *(overrides or [])]))
+    with in_flow_run("steps of care") as shown:
+        done = run_care(settings, shown.means(1), quick=quick, delete=delete)
     return Completed(message=done.summary) if done.report.ok else Failed(message=done.summary)

@@ -7,22 +7,19 @@ the functions of `flows`, which also see to the server; from a shell the command
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Any
 
-from prefect import Flow, flow
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.closing import counts
 from flows.graph.batch import BatchResult, run_batch
-from flows.graph.run import Means
 from flows.graph.watch import OnChange
 from flows.on_prefect.artifacts import publish_summary
-from flows.on_prefect.watching import watch_progress
-from flows.prepare import Prepared, prepare, with_own_batch
-from flows.runners.prefect_tasks import PrefectRunner
-from tasks.errors import ServerError
+from flows.on_prefect.door.bounds import allowed
+from flows.on_prefect.shown import Shown, as_flow_run, in_flow_run
+from flows.prepare import Only, Prepared, prepare, with_own_batch
 from tasks.making.devices import workers_of
 from tasks.secrets import masked_setting
 
@@ -56,7 +53,7 @@ def render_sheet(
         overrides: further settings, one key=value each, e.g. schedule.num_inference_steps=20
     """
     lines = lines_of(overrides, sheet=sheet, store=store, model=model, max_failures=max_failures)
-    return _ended(*_run(with_own_batch(prepare(lines))))
+    return _served(lines, "all")
 
 
 @flow(name="generate-prior", flow_run_name=run_name("priors of"), persist_result=False)
@@ -72,7 +69,7 @@ def generate_prior(
         overrides: further settings, one key=value each, e.g. schedule.num_inference_steps=20
     """
     lines = lines_of(overrides, sheet=sheet, store=store, model=model)
-    return _ended(*_run(with_own_batch(prepare(lines, "priors"))))
+    return _served(lines, "priors")
 
 
 @flow(name="infer-from-prior", flow_run_name=run_name("variants of"), persist_result=False)
@@ -93,7 +90,7 @@ def infer_from_prior(
         overrides: further settings, one key=value each, e.g. schedule.num_inference_steps=20
     """
     lines = lines_of(overrides, sheet=sheet, store=store, model=model, max_failures=max_failures)
-    return _ended(*_run(with_own_batch(prepare(lines, "variants"))))
+    return _served(lines, "variants")
 
 
 _FLOWS: dict[str, Any] = {"all": render_sheet, "priors": generate_prior, "variants": infer_from_prior}
@@ -118,50 +115,31 @@ def parameters_of(overrides: Sequence[str], names: Sequence[str]) -> dict[str, A
     return {**parameters, "overrides": rest}
 
 
-def in_this_process(chosen: Any, parameters: dict[str, Any], name: str, run: Callable[[], State[Any]]) -> State[Any]:
-    """Run a flow whose work this process has prepared already: the flow that Prefect knows, with `run` as its body."""
-
-    @wraps(chosen.fn)
-    def body(**_parameters: Any) -> State[Any]:
-        return run()
-
-    prepared: Any = Flow(
-        body, name=chosen.name, flow_run_name=name.replace("{", "(").replace("}", ")"), persist_result=False
-    )
-    state: State[Any] = prepared(**parameters, return_state=True)
-    return state
-
-
 def run_as_flow(prepared: Prepared, overrides: Sequence[str], on_change: OnChange) -> BatchResult:
-    """Run a prepared batch as the flow that it is."""
+    """Run a prepared batch, shown as the flow that it is."""
     chosen = _FLOWS[prepared.only]
-    results: list[BatchResult] = []
-
-    def run() -> State[Any]:
-        _, result = _run(prepared, on_change)
-        results.append(result)
-        return _ended(prepared, result)
-
     parameters = parameters_of(overrides, list(chosen.parameters.properties))
-    state = in_this_process(chosen, parameters, prepared.context.batch, run)
-    if not results:
-        # The flow ended before its batch did: say what it died of.
-        state.result()
-        raise ServerError(f"the flow run ended as {state.name}: {state.message}; see the Prefect UI")
-    return results[0]
+    with as_flow_run(chosen, parameters, prepared.context.batch, _to_do(prepared), on_change) as shown:
+        result = _run(prepared, shown)
+        shown.ended(_ended(prepared, result))
+    return result
 
 
-def _run(prepared: Prepared, on_change: OnChange | None = None) -> tuple[Prepared, BatchResult]:
-    settings = prepared.settings
-    with watch_progress(f"{len(prepared.plan.variants_to_do)} variants to do", on_change) as watcher:
-        means = Means(
-            make_runner=lambda: PrefectRunner(settings.runner, workers_of(settings)),
-            stop=watcher.stop,
-            on_change=watcher.on_change,
-        )
-        result = run_batch(prepared, means)
-    publish_summary(prepared, result)
-    return prepared, result
+def _served(lines: Sequence[str], only: Only) -> State[Any]:
+    """The body of a flow that Prefect itself has started."""
+    prepared = with_own_batch(prepare(allowed(lines), only))
+    with in_flow_run(_to_do(prepared)) as shown:
+        return _ended(prepared, _run(prepared, shown))
+
+
+def _to_do(prepared: Prepared) -> str:
+    return f"{len(prepared.plan.variants_to_do)} variants to do"
+
+
+def _run(prepared: Prepared, shown: Shown) -> BatchResult:
+    result = run_batch(prepared, shown.means(workers_of(prepared.settings)))
+    publish_summary(prepared, result, shown)
+    return result
 
 
 def _ended(prepared: Prepared, result: BatchResult) -> State[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -10,11 +11,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from flows.compose import GROUPS, choices
+from flows.on_prefect.door.bounds import Bounds, configure
+from flows.on_prefect.orphans import EVERY_S, close_orphans
 from tasks.errors import SettingsError
 from tasks.secrets import masked_setting
 
+log = logging.getLogger("headstart")
 # Settings that may name a place on this machine; a model may as well be a hub id, so it has to exist to be one.
 _PLACES = {"sheet", "sheet.path", "sheet.identities", "store", "store.url"}
 _MODELS = {"model", "model.source"}
@@ -58,11 +63,29 @@ def deployment_of(
 
 
 def serve_nightly(
-    overrides: Sequence[str], *, name: str, cron: str | None, timezone: str, every_s: float | None
+    overrides: Sequence[str],
+    *,
+    name: str,
+    cron: str | None,
+    timezone: str,
+    every_s: float | None,
+    roots: Sequence[str] = (),
 ) -> None:
-    """Serve until interrupted or told to end. Each run is a process of its own."""
+    """Serve until interrupted or told to end. Each run is a process of its own; `roots` bound what its form may name."""
     deployment = deployment_of(overrides, name=name, cron=cron, timezone=timezone, every_s=every_s)
+    parameters = deployment.parameters
+    configure(bounds_of(parameters["sheet"], parameters["overrides"], roots))
     asyncio.run(_serve(deployment))
+
+
+def bounds_of(sheet: str, settled: Sequence[str], roots: Sequence[str]) -> Bounds:
+    """What is served may be said again; other sheets and stores lie beside it, or below a root."""
+    places = [value for key, _, value in (line.partition("=") for line in settled) if key in {"store", "store.url"}]
+    beside = [] if sheet == "demo" else [sheet.rpartition("/")[0]]
+    return Bounds(
+        roots=tuple(dict.fromkeys([*beside, *places, *(_settled("model", root) for root in roots)])),
+        lines=frozenset([f"sheet={sheet}", *settled]),
+    )
 
 
 async def announcement(deployment: Any) -> str:
@@ -88,8 +111,9 @@ async def _serve(deployment: Any) -> None:
     from prefect.runner import Runner
 
     runner = Runner(limit=1)
-    await runner.aadd_deployment(deployment)
+    served = await runner.aadd_deployment(deployment)
     sys.stderr.write(await announcement(deployment))
+    closing = asyncio.create_task(_closing_orphans(served))
     serving = asyncio.create_task(runner.start())
     await asyncio.sleep(0)  # it installs its own handler first
     loop, ending = asyncio.get_running_loop(), []
@@ -104,7 +128,18 @@ async def _serve(deployment: Any) -> None:
     for number in _ENDINGS:
         loop.add_signal_handler(number, end)
     await serving
+    closing.cancel()
     await asyncio.gather(*ending)
+
+
+async def _closing_orphans(deployment: UUID) -> None:
+    """At the start, after a power cut; and later, since a run may end while the server is away and cannot hear of it."""
+    while True:
+        try:
+            await close_orphans(deployment)
+        except Exception as error:  # noqa: BLE001  the next look may find the server again
+            log.debug("runs that were left behind could not be looked for: %s", error)
+        await asyncio.sleep(EVERY_S)
 
 
 def settled_overrides(overrides: Sequence[str]) -> list[str]:

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flows.on_prefect.door.access import closed_to_others, entrance, privately, secret_of
+from flows.on_prefect.processes import process_start
 from tasks.errors import ServerError
 from tasks.settings import ServerSettings, state_dir
 
@@ -45,8 +47,6 @@ _PRIVATE = {
 _QUIET = {
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    # Our own lines are kept with the run, so that the UI shows why a row failed.
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "headstart",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 START_TIMEOUT_S = 180.0
@@ -61,6 +61,8 @@ class Server:
     pid: int
     port: int
     started: str
+    # Servers of earlier versions let everybody in.
+    guarded: bool = False
 
     @property
     def ui_url(self) -> str:
@@ -71,6 +73,11 @@ class Server:
     def api_url(self) -> str:
         """Where a client goes."""
         return f"{self.ui_url}/api"
+
+    @property
+    def entrance(self) -> str:
+        """Where a browser goes that has not been here before. Holds the secret."""
+        return entrance(self.ui_url, secret_of(_folder()))
 
 
 def quiet_environment() -> None:
@@ -85,10 +92,11 @@ def running() -> Server | None:
         server = Server(**json.loads(_record().read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-    if _process_start(server.pid) == server.started:
+    if process_start(server.pid) == server.started:
         return server
     if server.pid in _CHILDREN:
-        _CHILDREN.pop(server.pid).poll()
+        # It is a zombie, or about to be one as soon as the last of its threads has ended.
+        _CHILDREN.pop(server.pid).wait(10)
     return None
 
 
@@ -105,7 +113,11 @@ def start(settings: ServerSettings) -> Server:
     """Start the server, or find it running. Two callers at once start one."""
     folder = _folder()
     with _start_lock(folder):
-        server = running() or _spawn(folder, _free_port(settings.port), settings)
+        server = running()
+        if server is not None and not server.guarded:
+            stop()
+            server = None
+        server = server or _spawn(folder, _free_port(settings.port), settings)
         _wait_until_healthy(server)
     return server
 
@@ -118,7 +130,7 @@ def stop() -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + 15
-    while _process_start(server.pid) == server.started and time.monotonic() < deadline:
+    while process_start(server.pid) == server.started and time.monotonic() < deadline:
         time.sleep(0.1)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
@@ -128,6 +140,12 @@ def stop() -> bool:
     return True
 
 
+def own_secret(address: str) -> str | None:
+    """What lets in at that address, where it is the server of this machine."""
+    server = running()
+    return secret_of(_folder()) if server is not None and address.rstrip("/") == server.api_url else None
+
+
 def connect(settings: ServerSettings) -> str | None:
     """Make sure that a server is there and point this process to it; returns the UI's address, None without a server."""
     quiet_environment()
@@ -135,6 +153,8 @@ def connect(settings: ServerSettings) -> str | None:
     if settings.mode == "none":
         return None
     if named or settings.mode == "remote":
+        if named and (secret := own_secret(named)):
+            os.environ.setdefault("PREFECT_API_AUTH_STRING", secret)
         if not named:
             raise ServerError("server=remote needs PREFECT_API_URL, which is not set; export it, or use server=local")
         if not healthy(named, timeout_s=10):
@@ -145,6 +165,7 @@ def connect(settings: ServerSettings) -> str | None:
     server = start(settings)
     os.environ["PREFECT_API_URL"] = server.api_url
     os.environ["PREFECT_UI_URL"] = server.ui_url
+    os.environ["PREFECT_API_AUTH_STRING"] = secret_of(_folder())
     # The user's own Prefect profile and files stay untouched.
     os.environ.setdefault("PREFECT_HOME", str(_folder() / "client"))
     return server.ui_url
@@ -181,7 +202,9 @@ def _start_lock(folder: Path) -> Iterator[None]:
 
 
 def _spawn(folder: Path, port: int, settings: ServerSettings) -> Server:
+    closed_to_others(folder)
     address = f"http://127.0.0.1:{port}/api"
+    secret = secret_of(folder)
     database = (
         settings.database or os.environ.get("HEADSTART_DATABASE") or f"sqlite+aiosqlite:///{folder / 'prefect.db'}"
     )
@@ -193,8 +216,12 @@ def _spawn(folder: Path, port: int, settings: ServerSettings) -> Server:
         "PREFECT_API_DATABASE_CONNECTION_URL": database,
         "PREFECT_UI_API_URL": address,
         "PREFECT_SERVER_UI_API_URL": address,
+        "PREFECT_SERVER_API_AUTH_STRING": secret,
+        "PREFECT_API_AUTH_STRING": secret,
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
     }
-    with log_file().open("wb") as log:
+    with open(log_file(), "wb", opener=privately) as log:
         process = subprocess.Popen(  # noqa: S603  our own interpreter
             _command(port),
             stdin=subprocess.DEVNULL,
@@ -205,13 +232,14 @@ def _spawn(folder: Path, port: int, settings: ServerSettings) -> Server:
             cwd=folder,
         )
     _CHILDREN[process.pid] = process
-    server = Server(pid=process.pid, port=port, started=_process_start(process.pid) or "")
-    _record().write_text(json.dumps(asdict(server)))
+    server = Server(pid=process.pid, port=port, started=process_start(process.pid) or "", guarded=True)
+    with open(_record(), "w", opener=privately) as record:
+        json.dump(asdict(server), record)
     return server
 
 
 def _command(port: int) -> list[str]:
-    return [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", "flows.on_prefect.door.guard", str(port)]
 
 
 def _wait_until_healthy(server: Server) -> None:
@@ -245,17 +273,3 @@ def _free_port(first: int) -> int:
                 continue
             return port
     raise ServerError(f"ports {first} to {first + 19} are all in use; name another: server.port=5200")
-
-
-def _process_start(pid: int) -> str | None:
-    """When a process was started, as its system tells it: a pid alone may belong to somebody else by now."""
-    stat = Path(f"/proc/{pid}/stat")
-    if stat.parent.parent.joinpath("self").exists():
-        try:
-            text = stat.read_text()
-        except OSError:
-            return None
-        state, *rest = text.rpartition(")")[2].split()
-        return None if state == "Z" else rest[18]
-    listed = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    return listed.stdout.strip() or None

@@ -10,13 +10,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed
 
 from flows.closing import study_closing
-from flows.graph.run import Means
 from flows.graph.study import Found, Study, prepare_study, run_study
 from flows.graph.watch import OnChange
-from flows.on_prefect.flows import in_this_process, lines_of, parameters_of, run_name
-from flows.on_prefect.watching import watch_progress
-from flows.runners.prefect_tasks import PrefectRunner
-from tasks.errors import ServerError
+from flows.on_prefect.door.bounds import allowed
+from flows.on_prefect.flows import lines_of, parameters_of, run_name
+from flows.on_prefect.shown import Shown, as_flow_run, in_flow_run
 from tasks.making.devices import workers_of
 
 
@@ -33,42 +31,31 @@ def find_inflection(
         overrides: further settings, one key=value each, e.g. inflection.pairs=12
     """
     lines = lines_of(overrides, sheet=sheet, store=store, model=model)
-    return _ended(_run(prepare_study(lines), None), lines)
+    study = prepare_study(allowed(lines))
+    with in_flow_run(_to_do(study)) as shown:
+        return _ended(_run(study, lines, shown))
 
 
 def run_as_flow(study: Study, overrides: Sequence[str], on_change: OnChange) -> Found:
-    """Run a prepared study as the flow that it is."""
-    results: list[Found] = []
-
-    def run() -> State[Any]:
-        results.append(_run(study, on_change))
-        return _ended(results[0], overrides)
-
+    """Run a prepared study, shown as the flow that it is."""
     parameters = parameters_of(overrides, list(find_inflection.parameters.properties))
     name = f"inflection of {(study.prepared.settings.sheet.path or 'demo').rpartition('/')[2]}"
-    state = in_this_process(find_inflection, parameters, name, run)
-    if not results:
-        state.result()
-        raise ServerError(f"the flow run ended as {state.name}: {state.message}; see the Prefect UI")
-    return results[0]
+    with as_flow_run(find_inflection, parameters, name, _to_do(study), on_change) as shown:
+        found = _run(study, overrides, shown)
+        shown.ended(_ended(found))
+    return found
 
 
-def _run(study: Study, on_change: OnChange | None) -> Found:
-    settings = study.prepared.settings
-    with watch_progress(f"{len(study.pairs)} pairs to measure", on_change) as watcher:
-        means = Means(
-            make_runner=lambda: PrefectRunner(settings.runner, workers_of(settings)),
-            stop=watcher.stop,
-            on_change=watcher.on_change,
-        )
-        return run_study(study, means)
+def _to_do(study: Study) -> str:
+    return f"{len(study.pairs)} pairs to measure"
 
 
-def _ended(found: Found, lines: Sequence[str]) -> State[Any]:
-    from prefect.artifacts import create_markdown_artifact
+def _run(study: Study, lines: Sequence[str], shown: Shown) -> Found:
+    found = run_study(study, shown.means(workers_of(study.prepared.settings)))
+    shown.publish("markdown", "inflection", f"```\n{study_closing(found, None, lines)}```\n", "What to use")
+    return found
 
-    create_markdown_artifact(
-        markdown=f"```\n{study_closing(found, None, lines)}```\n", key="inflection", description="What to use"
-    )
+
+def _ended(found: Found) -> State[Any]:
     message = found.record["advice"]["why"]
     return Cancelled(message=f"interrupted: {message}") if found.interrupted else Completed(message=message)

@@ -8,15 +8,16 @@ from typing import Any, Self
 
 from flows.graph.work import Chunk
 from flows.runners.attempts import attempted
+from tasks.result import Result
 
 
 class ThreadRunner:
-    """Threads, nothing else."""
+    """Threads, nothing else. `run` is what each chunk goes through."""
 
     far = False
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, run: Callable[[Chunk], list[Result]] = attempted) -> None:
+        self.workers, self._run = workers, run
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="headstart")
 
     def submit(self, chunk: Chunk, done: Callable[[Any], None]) -> None:
@@ -26,7 +27,7 @@ class ThreadRunner:
             if not future.cancelled():
                 done(future.exception() or future.result())
 
-        self._pool.submit(attempted, chunk).add_done_callback(tell)
+        self._pool.submit(self._run, chunk).add_done_callback(tell)
 
     def __enter__(self) -> Self:
         return self

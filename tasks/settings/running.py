@@ -12,7 +12,6 @@ from tasks.settings.group import Group
 class RunnerSettings(Group):
     """Devices, workers, chunks."""
 
-    kind: Literal["local", "ray", "dask"] = Field("local", description="where work runs; ray and dask need their extra")
     devices: str | tuple[str, ...] = Field("auto", description="`auto`, or a list such as [cuda:0,cuda:1] or [cpu]")
     workers: int | None = Field(
         None, ge=1, description="threads; null = devices + 2, so that decoding overlaps with the next run"
@@ -20,7 +19,6 @@ class RunnerSettings(Group):
     chunk_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="variants in one task run; auto = at most about 500 task runs in a batch"
     )
-    address: str | None = Field(None, description="address of a Ray or Dask cluster; null = a local one")
 
 
 class ServerSettings(Group):

@@ -82,14 +82,6 @@ class Settings(Group):
             raise ValueError(
                 f"accel.cache_options={self.accel.cache_options} needs accel.cache; choose a cache or leave the options out"
             )
-        if self.runner.kind != "local" and self.server.mode == "none":
-            raise ValueError(
-                f"runner.kind={self.runner.kind} works through Prefect; leave server=none out, or use runner.kind=local"
-            )
-        if self.runner.kind == "local" and self.runner.address is not None:
-            raise ValueError(
-                f"runner.address={self.runner.address!r} needs runner.kind=ray or dask; set one or leave it out"
-            )
         if self.server.database is not None and self.server.mode != "local":
             raise ValueError(
                 f"server.database is for server.mode=local, and the mode is {self.server.mode}; leave it out"

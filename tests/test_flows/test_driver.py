@@ -163,17 +163,12 @@ class TestProcesses(DriverLaws):
 class TestPrefect(DriverLaws):
     @pytest.fixture
     def run_with(self, prefect_server):
-        from prefect import flow
-
-        from flows.runners.prefect_tasks import PrefectRunner
-        from tasks.settings import RunnerSettings
+        from flows.on_prefect.flows import render_sheet
+        from flows.on_prefect.shown import as_flow_run
 
         def run(walk, on_change):
-            kept = []
-            runner = lambda: PrefectRunner(RunnerSettings(), 2)  # noqa: E731
-            body = lambda: kept.append(walk(Means(make_runner=runner, on_change=on_change)))  # noqa: E731
-            flow(name="laws", persist_result=False)(body)()
-            return kept[0]
+            with as_flow_run(render_sheet, {}, "laws", "works", on_change) as shown:
+                return walk(shown.means(2))
 
         return run
 

@@ -119,8 +119,6 @@ def test_where_weights_wait_and_how_kernels_are_chosen_makes_nothing_anew(told):
     ("overrides", "message"),
     [
         (["accel.cache_options.threshold=0.1"], r"accel\.cache_options=.* needs accel\.cache"),
-        (["runner.kind=ray", "server=none"], r"runner\.kind=ray works through Prefect; leave server=none out"),
-        (["runner.address=tcp://there"], r"runner\.address='tcp://there' needs runner\.kind=ray or dask"),
         (["server=none", "server.database=sqlite:///x"], r"server\.database is for server\.mode=local"),
     ],
 )

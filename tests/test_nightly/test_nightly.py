@@ -1,7 +1,6 @@
 """Schedules: the right moments over a clock change, runs that really happen by themselves, and never two at once."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -10,10 +9,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from urllib.request import Request, urlopen
 from zoneinfo import ZoneInfo
 
 import pytest
+from server_api import Api
 
 from flows.on_prefect.nightly import deployment_of, settled_overrides
 from prior_store import Store
@@ -39,15 +38,7 @@ def folder(tmp_path, monkeypatch, tiny_t2v):
 SETTINGS = ["sheet=sheet.csv", "model=model", *TINY, "store=store"]
 
 
-class Api:
-    def __init__(self, server):
-        self.url = server.api_url
-
-    def ask(self, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        with urlopen(Request(f"{self.url}{path}", data, {"content-type": "application/json"}), timeout=30) as reply:
-            return json.loads(reply.read() or "null")
-
+class Deployments(Api):
     def runs(self, deployment, **filters):
         body = {"flow_runs": {"deployment_id": {"any_": [deployment]}, **filters}, "limit": 200}
         return self.ask("/flow_runs/filter", {**body, "sort": "EXPECTED_START_TIME_ASC"})
@@ -59,7 +50,7 @@ class Api:
 
 @pytest.fixture
 def api(prefect_server):
-    return Api(prefect_server)
+    return Deployments(prefect_server)
 
 
 def moment(text):

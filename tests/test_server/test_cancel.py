@@ -2,9 +2,9 @@
 
 import json
 import time
-from urllib.request import Request, urlopen
 
 import pytest
+from server_api import Api
 
 from tests.test_flows.conftest import Bench
 
@@ -13,13 +13,7 @@ ROWS = 400
 
 @pytest.fixture
 def asked(prefect_server):
-    def ask(path, body):
-        content = json.dumps(body).encode()
-        request = Request(f"{prefect_server.api_url}{path}", content, {"content-type": "application/json"})
-        with urlopen(request, timeout=30) as reply:
-            return json.load(reply)
-
-    return ask
+    return Api(prefect_server).ask
 
 
 def wait_for(found, process, seconds=300):

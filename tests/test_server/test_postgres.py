@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_server.test_ui import MANY, Api, launch, settled
+from test_server.test_ui import MANY, Batches, launch, settled
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 PROGRAMS = shutil.which("initdb") or next(
@@ -97,7 +97,7 @@ def test_a_batch_is_recorded_in_postgres(database, tiny_t2v, tmp_path, monkeypat
         where = [f"server.database={database}", "server.port=4420"]
         said = launch(tmp_path, tiny_t2v, 40, 4, [MANY, "20", "0"], "on-postgres", *where)
         assert said.returncode == 1, said.stderr
-        api = Api(server.running())
+        api = Batches(server.running())
         states = settled(api, api.run_of("on-postgres"), 40 + 4 + 1)
         assert states == {"COMPLETED": 43, "FAILED": 2}
         assert asked(database, "select count(*) from task_run") == 45

@@ -33,7 +33,7 @@ LOCAL = ServerSettings(port=4700)
 def home(tmp_path, monkeypatch):
     """A state folder of its own; whatever was started in it is stopped."""
     monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
-    for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME"):
+    for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME", "PREFECT_API_AUTH_STRING"):
         monkeypatch.delenv(name, raising=False)
     before = os.environ.copy()
     monkeypatch.setattr(server, "_command", lambda port: [sys.executable, "-c", STAND_IN, str(port)])
@@ -210,18 +210,31 @@ def test_the_verbs(home, monkeypatch):
     started = run(app, ["ui", "start", "server.port=4700"])
     assert "the Prefect UI is at http://127.0.0.1:47" in started.output
     assert run(app, ["ui", "start"]).output == started.output
+    assert started.output.strip().endswith(server.running().entrance), "a browser needs it once"
     status = run(app, ["ui", "status"])
     assert (status.exit_code, "answers" in status.output) == (0, True)
     run(app, ["ui", "open"])
-    assert opened == [server.running().ui_url]
+    assert opened == [server.running().entrance]
     assert "stopped" in run(app, ["ui", "stop"]).output
     assert "no server" in run(app, ["ui", "stop"]).output
 
 
-def test_a_real_server_answers_and_keeps_to_itself(prefect_server):
-    from urllib.request import urlopen
+def test_a_server_of_an_older_version_is_replaced(home):
+    first = server.start(LOCAL)
+    record = home / "server" / "server.json"
+    known = json.loads(record.read_text())
+    record.write_text(json.dumps({name: known[name] for name in ("pid", "port", "started")}))
+    second = server.start(LOCAL)
+    assert second.guarded
+    assert second.pid != first.pid
+    assert server.process_start(first.pid) != first.started
 
-    with urlopen(f"{prefect_server.api_url}/admin/version", timeout=10) as reply:
-        assert reply.status == 200
-    with urlopen(f"{prefect_server.ui_url}/ui-settings", timeout=10) as reply:
-        assert json.load(reply)["api_url"] == prefect_server.api_url
+
+def test_its_files_are_for_nobody_else(home):
+    home.joinpath("server").mkdir(parents=True)
+    home.joinpath("server", "prefect.db").write_text("from an earlier version")
+    server.start(LOCAL)
+    assert home.joinpath("server").stat().st_mode & 0o777 == 0o700
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in home.joinpath("server").iterdir()}
+    assert {"prefect.db", "server.json", "server.log", "secret"} <= set(modes)
+    assert set(modes.values()) == {"0o600"}, modes

@@ -7,9 +7,9 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
+from server_api import Api
 
 ROOT = Path(__file__).resolve().parents[2]
 # One task a row, so that tasks can be counted; left to itself a batch of quick rows joins them.
@@ -23,17 +23,8 @@ TINY = [
 ]
 
 
-class Api:
-    """What the server knows."""
-
-    def __init__(self, server):
-        self.ui_url, self.api_url = server.ui_url, server.api_url
-
-    def ask(self, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = Request(f"{self.api_url}{path}", data, {"content-type": "application/json"})
-        with urlopen(request, timeout=30) as reply:
-            return json.load(reply)
+class Batches(Api):
+    """What the server knows of batches."""
 
     def runs_of(self, batch):
         return self.ask("/flow_runs/filter", {"flow_runs": {"name": {"any_": [batch]}}})
@@ -57,7 +48,7 @@ class Api:
 
 @pytest.fixture(scope="module")
 def api(prefect_server):
-    return Api(prefect_server)
+    return Batches(prefect_server)
 
 
 def launch(folder, model, rows, identities, command, name, *more):
@@ -97,7 +88,7 @@ def settled(api, run, expected, within_s=120):
     end = time.monotonic() + within_s
     while True:
         states = Counter(task["state_type"] for task in api.tasks_of(run))
-        if states.total() == expected and not set(states) - {"COMPLETED", "FAILED", "CANCELLED"}:
+        if states.total() == expected and not still_open(states):
             return states
         assert time.monotonic() < end, f"after {within_s} s: {states}, wanted {expected}"
         time.sleep(0.2)
@@ -116,11 +107,17 @@ def test_an_interrupted_batch_is_cancelled_and_nothing_in_it_has_failed(api, tin
     assert said.returncode == 130, said.stderr
     run = api.run_of("stopped")
     assert run["state"]["type"] == "CANCELLED"
-    states = Counter(task["state_type"] for task in api.tasks_of(run))
-    settled(api, run, states.total())
+    # How many were handed out before the stop is chance; the server writes the last of them down when it gets to it.
+    end = time.monotonic() + 60
+    while not (states := Counter(task["state_type"] for task in api.tasks_of(run)))["CANCELLED"] or still_open(states):
+        assert time.monotonic() < end, states
+        time.sleep(0.2)
     assert states["FAILED"] == 0
-    assert states["CANCELLED"] > 0
     assert "failed" not in said.stdout.replace("0 failed", "")
+
+
+def still_open(states):
+    return set(states) - {"COMPLETED", "FAILED", "CANCELLED"}
 
 
 def test_the_graph_fans_out_from_each_prior(api, small):
@@ -172,9 +169,11 @@ def test_the_terminal_is_not_flooded(small):
 
 
 @pytest.fixture
-def page(chromium):
+def page(chromium, prefect_server):
     context = chromium.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
+    page.goto(prefect_server.entrance)
+    page.wait_for_url("**/dashboard**")
     page.outside = []
     page.on("request", lambda request: page.outside.append(request.url))
     yield page

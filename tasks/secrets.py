@@ -14,12 +14,13 @@ HIDDEN = "***"
 
 _TELLING = r"secret|token|passw|passphrase|pwd|credential|signature|connection_?string|account_?key|access_?key|api_?key|private_?key|sas"
 _NAME = re.compile(rf"{_TELLING}|^(key|sig|auth|pass)$|_auth$", re.IGNORECASE)
+# Each name is of some length only, or a text made for it would be looked through for hours.
 # user:password@ in any URL, also with an empty user.
-_LOGIN = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#'\"@]*:[^\s/?#'\"]*@", re.IGNORECASE)
+_LOGIN = re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://)[^\s/?#'\"@:]*:[^\s/?#'\"]*@", re.IGNORECASE)
 # What signed links carry: ?X-Amz-Signature=..., &sig=..., &token=...
-_SIGNED = re.compile(rf"([?&][^=&\s'\"]*(?:{_TELLING}|\bsig|\bkey)[^=&\s'\"]*=)[^&\s'\"]+", re.IGNORECASE)
+_SIGNED = re.compile(rf"([?&][^=&\s'\"]{{0,60}}(?:{_TELLING}|\bsig|\bkey)[^=&\s'\"]{{0,60}}=)[^&\s'\"]+", re.IGNORECASE)
 # AccountKey=...;  Password=...; as connection strings have them.
-_PAIR = re.compile(rf"(\b\w*(?:{_TELLING})\w*\s*=\s*)[^;&\s'\"]+(?=;)", re.IGNORECASE)
+_PAIR = re.compile(rf"(\b\w{{0,60}}(?:{_TELLING})\w{{0,60}}\s{{0,9}}=\s{{0,9}})[^;&\s'\"]+(?=;)", re.IGNORECASE)
 
 
 def mask(text: str) -> str:

@@ -1,8 +1,10 @@
 """LoRA weights of any of the usual makers, put on for the runs that ask for them and taken off again."""
 
 import contextlib
+import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prior_engine.errors import RequestError, UnsupportedError
@@ -45,10 +47,15 @@ class Adapters:
 
 def _put_on(pipe: Any, lora: Lora, name: str) -> None:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        weights = renamed(load_file(lora.path))
+        data = Path(lora.path).read_bytes()
+        if hashlib.sha256(data).hexdigest() != lora.sha256:
+            raise RequestError(
+                f"the LoRA file {lora.path!r} is no longer the one that was planned with; put that one back, or plan anew"
+            )
+        weights = renamed(load(data))
     except (OSError, SafetensorError) as problem:
         raise RequestError(f"the LoRA file {lora.path!r} cannot be read: {problem}") from None
     experts = {"high": [False], "low": [True], "both": [False, True]}[lora.expert]

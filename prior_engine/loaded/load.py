@@ -21,12 +21,13 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
 
     library, kind_name = info.components[name]
     with without_torchvision_notice():
-        kind = getattr(importlib.import_module(library), kind_name, None)
-    if kind is None:
+        kind: Any = getattr(importlib.import_module(library), kind_name, None)
+    # What is looked up by name could be anything that the library itself imports.
+    if not hasattr(kind, "from_pretrained") or not kind.__module__.startswith(f"{library}."):
         raise ModelSourceError(f"the component {name!r} needs {library}.{kind_name}, which is not installed")
     folder = info.folder / name
     if not hasattr(kind, "parameters"):  # tokenizers and image processors
-        return kind.from_pretrained(folder)
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     dtype = torch.float32 if name == "vae" and info.family.vae_in_float32 else getattr(torch, info.dtype)
     try:
         model = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)

@@ -1,4 +1,4 @@
-"""Names a model after its bytes: configs byte for byte, weights by sha256, remembered by size and time."""
+"""Names a model after its bytes: configs byte for byte, weights by sha256, remembered as long as no file changes."""
 
 import contextlib
 import hashlib
@@ -37,7 +37,10 @@ def _is_idle(path: Path, folder: Path) -> bool:
 
 
 class _Remembered:
-    """sha256 by (path, size, mtime): a model of many gigabytes is read once, not at every start."""
+    """sha256 by path, size and times: a model of many gigabytes is read once, not at every start.
+
+    Size and mtime alone would take one file for another: archives often give all their files one mtime.
+    """
 
     def __init__(self) -> None:
         self._path = cache_folder() / _REMEMBERED
@@ -49,7 +52,7 @@ class _Remembered:
 
     def digest(self, path: Path) -> str:
         stat = path.stat()
-        name = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        name = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
         if name not in self._known:
             with path.open("rb") as file:
                 self._known[name] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,16 +1,16 @@
 """What a model's files say about it, read without torch and without weights."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prior_engine.errors import ModelSourceError, UnsupportedError
+from prior_engine.errors import UnsupportedError
 from prior_engine.models.families import FAMILIES, Family, family_of, refusal_of
 from prior_engine.models.fingerprint import fingerprint
 from prior_engine.models.source import folder_of
 from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec, resolve_device, resolve_dtype
+from prior_engine.models.trusted import is_component, read_json, trusted_components
 
 _TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
@@ -74,16 +74,14 @@ def inspect_model(spec: ModelSpec) -> ModelInfo:
     device = resolve_device(spec.device) if spec.dtype == "auto" else spec.device
     dtype = resolve_dtype(spec.dtype, device)
     folder, commit = folder_of(spec)
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     family = _family(spec.pipeline or str(index.get("_class_name")))
-    components = {
-        name: (value[0], value[1]) for name, value in index.items() if _is_component(value) and None not in value
-    }
-    vae = _read_json(folder / "vae" / "config.json")
-    transformer = _read_json(
+    components = trusted_components(index, folder)
+    vae = read_json(folder / "vae" / "config.json")
+    transformer = read_json(
         folder / ("transformer" if "transformer" in components else "transformer_2") / "config.json"
     )
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     spatial, temporal = _vae_factors(vae)
     patch = transformer.get("patch_size", 1)
     whole = fingerprint(folder) if commit is None else f"{spec.source}@{commit}"
@@ -104,15 +102,9 @@ def inspect_model(spec: ModelSpec) -> ModelInfo:
         attention_backend=spec.attention_backend or DEFAULT_ATTENTION,
         vae_tiling=spec.vae_tiling,
         fingerprint=whole,
-        settings={
-            name: value for name, value in index.items() if not name.startswith("_") and not _is_component(value)
-        },
+        settings={name: value for name, value in index.items() if not name.startswith("_") and not is_component(value)},
         text_fingerprint=fingerprint(folder, text_parts) if commit is None else whole,
     )
-
-
-def _is_component(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2
 
 
 def _family(pipeline: str) -> Family:
@@ -131,15 +123,3 @@ def _vae_factors(vae: Mapping[str, Any]) -> tuple[int, int]:
     if "scale_factor_spatial" in vae:
         return int(vae["scale_factor_spatial"]), int(vae.get("scale_factor_temporal", 1))
     return 8, 4
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ModelSourceError(f"the model has no {path.parent.name}/{path.name}; is the download whole?") from None
-    except ValueError as problem:
-        raise ModelSourceError(
-            f"{path.parent.name}/{path.name} is not JSON ({problem}); is the download whole?"
-        ) from None
-    return found

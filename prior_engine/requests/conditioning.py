@@ -3,12 +3,14 @@
 import hashlib
 import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
 
 from prior_engine.errors import RequestError
 from prior_engine.models.info import ModelInfo
+from prior_engine.models.lora_file import check_lora
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +29,15 @@ class Lora:
             raise RequestError(f"expert={expert!r} is not known; choose one of ['both', 'high', 'low']")
         try:
             with Path(path).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                return replace(cls.read(file, str(path)), weight=weight, expert=expert)
         except OSError as problem:
             raise RequestError(f"the LoRA file {str(path)!r} cannot be read: {problem}") from None
-        return cls(path=str(path), sha256=digest, weight=weight, expert=expert)
+
+    @classmethod
+    def read(cls, file: BufferedReader, path: str) -> "Lora":
+        """Take the weights from a file that is open; it is opened anew, at `path`, when they are put on a model."""
+        check_lora(file, path)
+        return cls(path=path, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
     def describe(self) -> dict[str, Any]:
         return {"sha256": self.sha256, "weight": self.weight, "expert": self.expert}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prior_engine.errors import EngineError
@@ -13,6 +13,7 @@ from prior_engine.requests.identity import Identity
 from prior_engine.requests.pictures import Picture
 from prior_engine.requests.prompt_length import PromptLength
 from tasks.settings import Settings
+from tasks.sheets.local_file import open_checked
 from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
 from tasks.sheets.rows import Row
 
@@ -89,11 +90,8 @@ class Given:
         loras = []
         for path, weight in row.lora:
             try:
-                location = resolve_picture(path, self.root, settings.sheet)
-                found = self._loras.get(location) or Lora.open(location)
-                self._loras[location] = found
-                loras.append(Lora(path=found.path, sha256=found.sha256, weight=weight))
-            except (PictureError, EngineError) as error:
+                loras.append(replace(self._lora(path), weight=weight))
+            except (PictureError, EngineError, OSError) as error:
                 self.problems.append(f"{row.place}, column lora: {error}")
                 return None
         negative = row.negative_prompt if row.negative_prompt is not None else settings.negative_prompt
@@ -104,6 +102,15 @@ class Given:
             loras=tuple(loras),
             max_sequence_length=model.max_sequence_length,
         )
+
+    def _lora(self, named: str) -> Lora:
+        location = resolve_picture(named, self.root, self.settings.sheet)
+        if "://" in location:
+            raise PictureError(f"{named!r} is not on this machine; fetch it first, and give its path here")
+        if location not in self._loras:
+            with open_checked(location) as file:
+                self._loras[location] = Lora.read(file, location)
+        return self._loras[location]
 
     def _check_length(self, place: str, text: str | None) -> None:
         tokens = self.lengths.over(text or "")

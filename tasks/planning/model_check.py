@@ -28,7 +28,7 @@ def broken_files(settings: Settings, source: str) -> tuple[list[tuple[Path, str]
                 if not (part / shard).is_file()
             ]
         weights = sorted(part.glob("*.safetensors"))
-        if (part / "config.json").is_file() and not weights and not list(part.glob("*.bin")):
+        if (part / "config.json").is_file() and not weights:
             broken.append((part, "no weights (*.safetensors) in it"))
         for file in weights:
             size += file.stat().st_size

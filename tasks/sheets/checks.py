@@ -4,39 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tasks.sheets.columns import nearest_column
+from tasks.sheets.columns import nearest
+from tasks.sheets.raw import shown
 from tasks.sheets.rows import Row
+
+# Each is a search among all ids.
+_HINTS = 10
 
 
 def parent_problems(rows: Sequence[Row]) -> list[str]:
     """A parent is another row of the same identity, and no row descends from itself."""
     by_id = {row.id: row for row in rows}
+    endless = _endless(by_id)
+    hints = _HINTS
     problems = []
     for row in rows:
         if row.parent is None:
             continue
         place, parent = f"{row.place}, column parent", by_id.get(row.parent)
         if parent is None:
-            near = nearest_column(row.parent, list(by_id))
+            near = nearest(row.parent, tuple(by_id)) if hints > 0 else ""
+            hints -= 1
             problems.append(f"{place}: {row.parent!r} is not an id of this sheet{near}")
         elif parent.identity != row.identity:
             problems.append(
                 f"{place}: {row.parent!r} belongs to identity {parent.identity!r} and this row to {row.identity!r}; both must have the same one"
             )
-        elif _is_own_ancestor(row, by_id):
+        elif row.id in endless:
             problems.append(f"{place}: {row.id!r} descends from itself; remove one parent to break the circle")
     return problems
 
 
-def _is_own_ancestor(row: Row, by_id: Mapping[str, Row]) -> bool:
-    seen = {row.id}
-    parent = row.parent
-    while parent is not None and parent in by_id:
-        if parent in seen:
-            return True
-        seen.add(parent)
-        parent = by_id[parent].parent
-    return False
+def _endless(by_id: Mapping[str, Row]) -> set[str]:
+    """The rows that have no first ancestor."""
+    endless: dict[str, bool] = {}
+    for row in by_id.values():
+        line: dict[str, None] = {}
+        at: Row | None = row
+        while at is not None and at.id not in endless and at.id not in line:
+            line[at.id] = None
+            at = by_id.get(at.parent) if at.parent is not None else None
+        endless |= dict.fromkeys(line, at is not None and (at.id in line or endless[at.id]))
+    return {row_id for row_id, is_endless in endless.items() if is_endless}
 
 
 def picture_problems(rows: Sequence[Row]) -> list[str]:
@@ -46,7 +55,7 @@ def picture_problems(rows: Sequence[Row]) -> list[str]:
         for identity, places in _said_of_identities(rows, column).items():
             (picture, there), *others = places.items()
             problems += [
-                f"{place}, column {column}: identity {identity!r} has two pictures, {picture!r} ({there}) and {other!r} (here); "
+                f"{place}, column {column}: identity {identity!r} has two pictures, {shown(picture)} ({there}) and {shown(other)} (here); "
                 "give the second its own identity name"
                 for other, place in others
             ]

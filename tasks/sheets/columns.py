@@ -7,17 +7,24 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
+from prior_engine.errors import RequestError
 from prior_engine.requests.steps import Tail, parse_tail
+from tasks.sheets.raw import shown
 
 _NAME = re.compile(r"[^\s/\\\x00-\x1f\x7f](?:[^/\\\x00-\x1f\x7f]{0,98}[^\s/\\\x00-\x1f\x7f])?")
+MAX_NAME = 100
 MAX_TEXT = 20_000
+MAX_SEED = 2**63 - 1
+# Tags of a row, or LoRA files.
+MAX_PARTS = 100
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"is {value!r}; text is needed")  # noqa: TRY004  a user's mistake, told with all the others
+        raise ValueError(f"is {shown(value)}; text is needed")  # noqa: TRY004  a user's mistake, told with all the others
     if len(value) > MAX_TEXT:
         raise ValueError(f"is {len(value)} characters long; at most {MAX_TEXT} are allowed")
     return value.strip()
@@ -35,35 +42,34 @@ def _name(value: Any) -> str:
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
         try:
-            number = int(value) if not isinstance(value, float) else _integral(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"is {value!r}; a whole number is needed") from None
+            number = int(value)
+            if number != value and not isinstance(value, str):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"is {shown(value)}; a whole number is needed") from None
         if isinstance(value, bool) or not low <= number <= high:
-            raise ValueError(f"is {value!r}; a whole number from {low} to {high} is needed")
+            raise ValueError(f"is {shown(value)}; a whole number from {low} to {high} is needed")
         return number
 
     return parse
-
-
-def _integral(value: float) -> int:
-    if not value.is_integer():
-        raise ValueError
-    return int(value)
 
 
 def _number(value: Any) -> float:
     try:
         # The decimal comma is what a spreadsheet writes where its separator is a semicolon.
         number = float(value.replace(",", ".") if isinstance(value, str) else value)
-    except (TypeError, ValueError):
-        raise ValueError(f"is {value!r}; a number is needed") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"is {shown(value)}; a number is needed") from None
     if isinstance(value, bool) or not math.isfinite(number) or not 0 <= number <= 100:
-        raise ValueError(f"is {value!r}; a number from 0 to 100 is needed")
+        raise ValueError(f"is {shown(value)}; a number from 0 to 100 is needed")
     return number
 
 
 def _tail(value: Any) -> Tail | Literal["auto"]:
-    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else parse_tail(value)
+    try:
+        return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else parse_tail(value)
+    except RequestError:
+        raise ValueError(f"is {shown(value)}; 'exact' or a number of steps from 1 is needed") from None
 
 
 def _start_step(value: Any) -> str | int:
@@ -72,52 +78,61 @@ def _start_step(value: Any) -> str | int:
     try:
         return _whole(0, 998)(value)
     except ValueError:
-        raise ValueError(f"is {value!r}; 'auto' or a step from 0 is needed") from None
+        raise ValueError(f"is {shown(value)}; 'auto' or a step from 0 is needed") from None
 
 
 def _start(value: Any) -> str:
     if isinstance(value, str) and value.strip().lower() in {"auto", "snapshot", "line"}:
         return value.strip().lower()
-    raise ValueError(f"is {value!r}; 'snapshot', 'line' or 'auto' is needed")
+    raise ValueError(f"is {shown(value)}; 'snapshot', 'line' or 'auto' is needed")
 
 
 def _use(value: Any) -> str:
     word = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
     if isinstance(word, str) and word.strip().lower() in {"on", "off", "auto"}:
         return word.strip().lower()
-    raise ValueError(f"is {value!r}; 'on', 'off' or 'auto' is needed")
+    raise ValueError(f"is {shown(value)}; 'on', 'off' or 'auto' is needed")
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
-    """One seed, or a range such as 1..4 (both ends included)."""
-    whole = _whole(0, 2**63 - 1)
+def _seeds(value: Any) -> range:
+    """One seed, or a range such as 1..4 (both ends included): a range stays one until its rows are made."""
+    whole = _whole(0, MAX_SEED)
     if isinstance(value, str) and ".." in value:
         first_text, _, last_text = value.partition("..")
         try:
             first, last = whole(first_text.strip()), whole(last_text.strip())
         except ValueError:
-            raise ValueError(f"is {value!r}; a seed or a range such as 1..4 is needed") from None
+            raise ValueError(f"is {shown(value)}; a seed or a range such as 1..4 is needed") from None
         if not first <= last < first + 100_000:
-            raise ValueError(f"is {value!r}; a range must go upwards and hold at most 100000 seeds")
-        return tuple(range(first, last + 1))
-    return (whole(value),)
+            raise ValueError(f"is {shown(value)}; a range must go upwards and hold at most 100000 seeds")
+        return range(first, last + 1)
+    seed = whole(value)
+    return range(seed, seed + 1)
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list | tuple) else re.split(r"[;,|]", str(value))
-    return tuple(dict.fromkeys(text for text in (str(part).strip() for part in parts) if text))
+    parts = value if isinstance(value, list | tuple) else re.split(r"[;,|]", _text(str(value)))
+    found = tuple(dict.fromkeys(text for text in (_text(str(part)) for part in parts) if text))
+    return _few(found)
+
+
+def _few(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(parts) > MAX_PARTS:
+        raise ValueError(f"holds {len(parts)} values; at most {MAX_PARTS} are allowed")
+    return parts
 
 
 def _loras(value: Any) -> tuple[tuple[str, float], ...]:
     """`path` or `path:weight`, several with `;`."""
     found = []
-    for part in value if isinstance(value, list | tuple) else str(value).split(";"):
-        path, colon, weight = str(part).strip().rpartition(":")
-        if colon and re.fullmatch(r"-?\d+(\.\d+)?", weight):
+    for part in value if isinstance(value, list | tuple) else _text(str(value)).split(";"):
+        text = _text(str(part))
+        path, colon, weight = text.rpartition(":")
+        if colon and re.fullmatch(r"-?\d{1,9}(\.\d+)?", weight):
             found.append((path, float(weight)))
-        elif str(part).strip():
-            found.append((str(part).strip(), 1.0))
-    return tuple(found)
+        elif text:
+            found.append((text, 1.0))
+    return _few(tuple(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +177,21 @@ COLUMNS: dict[str, Column] = {
 }
 
 
+def refused(cell: Any) -> str | None:
+    """What is wrong with a cell, whatever its column; only JSON, YAML and Parquet can hold such a one."""
+    if isinstance(cell, str) and cell.isascii():
+        return None
+    for part in cell if isinstance(cell, list | tuple) else (cell,):
+        if isinstance(part, list | tuple | set | dict):
+            return f"holds a {type(part).__name__}; a plain value or a list of plain values is needed"
+        if isinstance(part, str) and not part.isascii():
+            try:
+                part.encode()
+            except UnicodeEncodeError as error:
+                return f"holds {part[error.start]!r}, half of a character; write the whole one"
+    return None
+
+
 def is_empty(value: Any) -> bool:
     """No value: nothing, blanks only, or Parquet's NaN."""
     return (
@@ -171,7 +201,15 @@ def is_empty(value: Any) -> bool:
     )
 
 
-def nearest_column(name: str, known: Sequence[str] = tuple(COLUMNS)) -> str:
-    """A hint for a column that nobody knows."""
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A hint for a name that nobody knows; none where so many are known that the search would take long."""
+    if len(name) > MAX_NAME or len(known) > 1000:
+        return ""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.65)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+@lru_cache
+def nearest_column(name: str) -> str:
+    """A hint for a column that nobody knows."""
+    return nearest(name, tuple(COLUMNS))

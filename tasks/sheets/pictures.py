@@ -7,12 +7,14 @@ A relative path lies below the sheet's folder. Anything else needs `sheet.allow_
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from pathlib import Path
 
 from prior_engine.errors import RequestError
 from prior_engine.requests.pictures import Picture
 from tasks.settings import SheetSettings
+from tasks.sheets.local_file import local_path, open_checked
 
 MAX_BYTES = 64 * 2**20
 
@@ -22,34 +24,39 @@ class PictureError(ValueError):
 
 
 def resolve_picture(named: str, sheet_root: str, settings: SheetSettings) -> str:
-    """The location that `named` stands for, if the sheet may reach it."""
+    """The location that `named` stands for, if the sheet may reach it; on this machine a path without links."""
     if "\x00" in named:
         raise PictureError(f"{named!r} holds a NUL byte; give a plain path")
-    protocol, separator, _ = named.partition("://")
-    if separator and protocol in {"http", "https"}:
+    if "::" in named:
+        raise PictureError(f"{named!r} joins file systems with '::', which a sheet may not do; give the file itself")
+    protocol = named.partition("://")[0]
+    path = local_path(named)
+    if path is None and protocol in {"http", "https"}:
         if not settings.allow_http:
             raise PictureError(
                 f"{named!r} is on the web, which a sheet may not reach; allow it with sheet.allow_http=true"
             )
         return named
-    if separator:
+    if path is None:
         if not any(_below_url(named, root) for root in settings.allow_roots):
             raise PictureError(
                 f"{named!r} is outside what the sheet may reach; add its folder: sheet.allow_roots=[{protocol}://...]"
             )
         return named
-    if "://" in sheet_root:
+    folder = local_path(sheet_root)
+    if folder is None and path == named:
         if named.startswith("/") or ".." in Path(named).parts:
             raise PictureError(f"{named!r} leaves the sheet's folder {sheet_root!r}; use a path below it")
         return f"{sheet_root.rstrip('/')}/{named}"
-    root = Path(sheet_root).resolve()
-    path = (root / named).resolve()
-    allowed = [root, *(Path(extra).resolve() for extra in settings.allow_roots if "://" not in extra)]
-    if not any(path == folder or folder in path.parents for folder in allowed):
+    roots = [folder, *map(local_path, settings.allow_roots)]
+    allowed = [os.path.realpath(root) for root in roots if root is not None]
+    # Links are followed here, and not any more when the file is opened.
+    real = os.path.realpath(Path(folder or "/", path))
+    if not any(Path(real).is_relative_to(root) for root in allowed):
         raise PictureError(
-            f"{named!r} leads to {str(path)!r}, outside {[str(folder) for folder in allowed]}; move it there or add its folder to sheet.allow_roots"
+            f"{named!r} leads to {real!r}, outside {allowed}; move it there or add its folder to sheet.allow_roots"
         )
-    return str(path)
+    return real
 
 
 def _below_url(location: str, root: str) -> bool:
@@ -62,7 +69,7 @@ def open_picture(location: str, max_pixels: int) -> Picture:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with fsspec.open(location, "rb") as file:
+        with fsspec.open(location, "rb") if "://" in location else open_checked(location) as file:
             data: bytes = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise PictureError(f"there is no picture at {location!r}; paths are relative to the sheet's folder") from None

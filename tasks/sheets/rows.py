@@ -56,5 +56,10 @@ class Sheet:
     def digest(self) -> str:
         """Content of the rows: the same rows, the same digest, whatever the file is called."""
         names = [name for name in Row.__dataclass_fields__ if name not in {"place", *_LATER}]
-        rows = [[getattr(row, name) for name in names] + row.later for row in self.rows]
-        return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+        whole = hashlib.sha256(b"[")
+        # One list in JSON, row by row: all of it at once may be far longer than the sheet.
+        for index, row in enumerate(self.rows):
+            values = [getattr(row, name) for name in names] + row.later
+            whole.update(f"{', ' if index else ''}{json.dumps(values, ensure_ascii=False)}".encode())
+        whole.update(b"]")
+        return whole.hexdigest()

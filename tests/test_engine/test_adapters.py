@@ -1,5 +1,7 @@
 """LoRA weights of every usual maker: put on for a run, told in its recipe, and gone after it."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from engine_cases import identity, told
@@ -98,12 +100,24 @@ def test_a_file_that_fits_nothing_is_refused_and_the_model_stays_bare(run, case,
     assert torch.equal(run(), case[1][-1].latents)
 
 
-def test_a_file_that_is_none_is_refused(tmp_path, run):
+def test_a_file_that_is_none_is_refused(tmp_path):
     with pytest.raises(RequestError, match="cannot be read"):
         Lora.open(tmp_path / "absent.safetensors")
     (tmp_path / "text.safetensors").write_text("not tensors")
-    with pytest.raises(RequestError, match="cannot be read"):
-        run(Lora.open(tmp_path / "text.safetensors"))
+    with pytest.raises(RequestError, match="cannot be read: it is not a safetensors file"):
+        Lora.open(tmp_path / "text.safetensors")
+
+
+def test_a_file_that_became_another_is_refused(tmp_path, run):
+    planned, other = lora(tmp_path, seed=1), lora(tmp_path, seed=2)
+    Path(planned.path).write_bytes(Path(other.path).read_bytes())
+    with pytest.raises(
+        RequestError, match="is no longer the one that was planned with; put that one back, or plan anew"
+    ):
+        run(planned)
+    Path(planned.path).write_text("not tensors")
+    with pytest.raises(RequestError, match="is no longer the one"):
+        run(planned)
 
 
 def test_a_lora_is_told_by_content_and_weight_not_by_path(tmp_path):

@@ -1,10 +1,11 @@
 """Three rows of a hundred cannot be made, each for another reason: the others are, and a later run mends just these."""
 
-import asyncio
 import contextlib
 import errno
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import flows
 
@@ -16,12 +17,28 @@ TINY = ["model.height=32", "model.width=32", "model.frames=5", "schedule.num_inf
 @pytest.fixture
 def poisoned(tmp_path, tiny_t2v, prefect_server):
     lines = [f"row{number},fox,a fox does thing {number},a fox," for number in range(ROWS)]
-    # Weights that are there when the batch is planned, and spoilt before they are used.
-    (tmp_path / "style.safetensors").write_bytes(b"not what it says")
+    # Weights that are well when the batch is planned, and spoilt before they are used.
+    save_file({"transformer.blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 24)}, tmp_path / "style.safetensors")
     lines[40] = "row40,fox,a fox does thing 40,a fox,style.safetensors"
     (tmp_path / "s.csv").write_text("\n".join(["id,identity,prompt,base_prompt,lora", *lines]) + "\n")
     overrides = [f"model={tiny_t2v}", *TINY, f"store={tmp_path / 'store'}", "retries=1", "batch=poison"]
     return tmp_path, overrides
+
+
+@contextlib.contextmanager
+def spoilt_after_the_plan(file, monkeypatch):
+    """Let the file be another by the time that the prior is recorded."""
+    from prior_engine import Engine
+
+    plain = Engine.record
+
+    def record(self, *given, **named):
+        file.write_bytes(b"not what it was")
+        return plain(self, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "record", record)
+        yield
 
 
 @contextlib.contextmanager
@@ -71,13 +88,17 @@ def broken_storage_for(prompt, monkeypatch):
 def test_97_of_100_are_made_3_are_named_and_a_run_after_mending_makes_just_these(poisoned, monkeypatch):
     folder, overrides = poisoned
     sheet = str(folder / "s.csv")
-    with nan_for("a fox does thing 10", monkeypatch), broken_storage_for("a fox does thing 70", monkeypatch) as tries:
+    with (
+        nan_for("a fox does thing 10", monkeypatch),
+        spoilt_after_the_plan(folder / "style.safetensors", monkeypatch),
+        broken_storage_for("a fox does thing 70", monkeypatch) as tries,
+    ):
         first = flows.render_sheet(sheet, overrides=overrides)
     assert first.done == ROWS - 3
     failed = {row.id: row.error for row in first.failed}
     assert sorted(failed) == ["row10", "row40", "row70"]
     assert "NaN" in failed["row10"]
-    assert "style.safetensors" in failed["row40"]
+    assert "style.safetensors' is no longer the one that was planned with" in failed["row40"]
     assert "Input/output error" in failed["row70"]
     # Storage may come back, so it was tried again; what cannot change was not.
     assert len(tries) == 2
@@ -120,11 +141,8 @@ def flow_state(name):
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
     from prefect.client.schemas.sorting import FlowRunSort
 
-    async def ask():
-        async with get_client() as client:
-            runs = await client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])), sort=FlowRunSort.START_TIME_DESC
-            )
-            return runs[0].state.type.value, runs[0].state.name
-
-    return asyncio.run(ask())
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])), sort=FlowRunSort.START_TIME_DESC
+        )
+    return runs[0].state.type.value, runs[0].state.name

@@ -1,14 +1,18 @@
 """A sheet reaches what it may reach, and nothing else."""
 
 import io
+import os
 import struct
+import zipfile
 import zlib
 
 import pytest
 from PIL import Image
 
 from flows.prepare import prepare
+from tasks.errors import SheetError
 from tasks.settings import SheetSettings
+from tasks.sheets.load import load_sheet
 from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
 
 
@@ -66,6 +70,66 @@ def test_the_web_is_closed_until_it_is_opened(folder, named):
 def test_other_protocols_need_their_folder_allowed(folder, named):
     with pytest.raises(PictureError):
         open_picture(resolve_picture(named, str(folder), SheetSettings()), 1000)
+
+
+CHAINS = ["zip::fox.png", "simplecache::fox.png", "zip://fox.png::a.zip", "zip://fox.png::/etc/a.zip", "a.zip::fox.png"]
+
+
+@pytest.mark.parametrize("root", ["", "memory://sheets"])
+@pytest.mark.parametrize("named", CHAINS)
+def test_file_systems_are_not_joined(folder, named, root):
+    settings = SheetSettings(allow_roots=("zip://", "zip://fox.png"))
+    with pytest.raises(PictureError, match="joins file systems with '::', which a sheet may not do; give the file"):
+        resolve_picture(named, root or str(folder), settings)
+
+
+def test_a_sheet_in_an_archive_is_not_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("s.csv", "identity,prompt\nfox,runs\n")
+    with pytest.raises(SheetError, match="joins file systems with '::', which is not read; give the sheet itself"):
+        load_sheet(SheetSettings(path=f"zip://s.csv::{tmp_path / 'a.zip'}", format="csv"))
+
+
+def test_two_colons_in_the_name_of_a_local_sheet_are_just_that(tmp_path):
+    (tmp_path / "a::b.csv").write_text("identity,prompt\nfox,runs\n")
+    assert load_sheet(SheetSettings(path=str(tmp_path / "a::b.csv"))).name == "a::b.csv"
+
+
+def test_a_url_of_this_machine_is_a_path(folder):
+    (folder / "link.png").symlink_to(folder.parent / "secret.png")
+    for settings in (SheetSettings(), SheetSettings(allow_roots=(f"file://{folder}",))):
+        assert resolve_picture(f"file://{folder}/fox.png", str(folder), settings) == str(folder / "fox.png")
+        for named in (f"file://{folder}/link.png", f"local://{folder}/../secret.png"):
+            with pytest.raises(PictureError, match="outside"):
+                resolve_picture(named, str(folder), settings)
+    assert resolve_picture("fox.png", f"file://{folder}", SheetSettings()) == str(folder / "fox.png")
+    with pytest.raises(PictureError, match="outside"):
+        resolve_picture("link.png", f"file://{folder}", SheetSettings())
+
+
+def test_a_file_that_becomes_a_link_after_the_check_is_not_opened(folder):
+    location = resolve_picture("fox.png", str(folder), SheetSettings())
+    (folder / "fox.png").unlink()
+    (folder / "fox.png").symlink_to(folder.parent / "secret.png")
+    with pytest.raises(PictureError, match="cannot be read"):
+        open_picture(location, 1000)
+
+
+def test_a_folder_that_becomes_a_link_after_the_check_is_not_followed(folder):
+    (folder / "inner").mkdir()
+    (folder / "fox.png").rename(folder / "inner" / "secret.png")
+    location = resolve_picture("inner/secret.png", str(folder), SheetSettings())
+    (folder / "inner").rename(folder / "was")
+    (folder / "inner").symlink_to(folder.parent)
+    with pytest.raises(PictureError, match="cannot be read: it leads elsewhere than a moment ago"):
+        open_picture(location, 1000)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(folder):
+    os.mkfifo(folder / "pipe.png")
+    with pytest.raises(PictureError, match="cannot be read: it is not a plain file"):
+        open_picture(resolve_picture("pipe.png", str(folder), SheetSettings()), 1000)
 
 
 def test_an_allowed_prefix_does_not_reach_beside_it(folder):

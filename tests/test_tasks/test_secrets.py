@@ -1,5 +1,7 @@
 """What is a secret, by its name or its shape, and what is none."""
 
+import time
+
 import pytest
 
 from tasks.errors import SheetError
@@ -38,6 +40,14 @@ def test_what_looks_like_a_secret_is_hidden_wherever_it_stands(text):
 )  # fmt: skip
 def test_what_is_none_stays_as_it_is(text):
     assert mask(text) == text
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("again", ["?pwd", "&pwd", "pwd", "pwd=", "a.", "a://b:", "pwd "])
+def test_a_text_that_is_made_for_it_does_not_take_long(again):
+    begun = time.process_time()
+    mask(again * (20_000 // len(again)))
+    assert time.process_time() - begun < 5
 
 
 def test_secrets_are_found_at_any_depth_and_under_any_of_their_names():

@@ -21,7 +21,7 @@ def spelt_out(words: list[str] | None) -> list[str]:
 
 
 def _is_sheet(word: str) -> bool:
-    from tasks.sheets.file import FORMATS, WORKBOOKS
+    from tasks.sheets.formats.file import FORMATS, WORKBOOKS
 
     if "=" in word:
         return False

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from tasks.sheets.columns import COLUMNS
+from tasks.sheets.raw import shown
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _REQUIRED = {"identity", "prompt"}
@@ -32,5 +33,5 @@ def mixed(header: Sequence[str], separator: str) -> str | None:
     for cell in header if not set(header) >= _REQUIRED else ():
         others = [name for sign, name in SEPARATORS.items() if sign in cell]
         if others:
-            return f"the header is separated by {SEPARATORS[separator]}, yet {cell!r} holds {others[0]}; use one of them throughout"
+            return f"the header is separated by {SEPARATORS[separator]}, yet {shown(cell)} holds {others[0]}; use one of them throughout"
     return None

@@ -39,7 +39,8 @@ def batch_closing(prepared: Prepared, result: BatchResult, ui: str | None, overr
     doubtful = [row.id for row in result.results if row.doubt]
     if doubtful:
         lines.append(f"Doubtful: {len(doubtful)}, marked in the report: {', '.join(doubtful[:3])}")
-    lines.append(f"Report:  {result.report}")
+    later = f"not written, the disk is full; when there is room: headstart report {result.batch}"
+    lines.append(f"Report:  {result.report or later}")
     lines.append(f"Videos:  {prepared.store.url}/{'priors' if prepared.only == 'priors' else 'variants'}")
     if ui:
         lines.append(f"UI:      {ui}")

@@ -23,6 +23,7 @@ BASE: Final = "manifest/base"
 EMBEDDINGS: Final = "embeddings"
 BATCHES: Final = "batches"
 QUARANTINE: Final = "quarantine"
+PROBE: Final = "probe-"
 ROOMS: Final = (PRIORS, VARIANTS, "manifest", EMBEDDINGS, BATCHES, QUARANTINE)
 """Every folder that a store root may hold."""
 
@@ -30,6 +31,7 @@ _KEY = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 _CLAIM = re.compile(r"claim-(\d{8})\.json\Z")
 _STEP = re.compile(r"step_(\d+)\.safetensors\Z")
+_FRAGMENT = re.compile(r"(\d{17})-[0-9a-f]+\.parquet\Z")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp\Z")
 
 
@@ -105,6 +107,17 @@ def batch_path(batch: str, name: str) -> str:
 def fragment_path(folder: str, clock: Callable[[], int] = time.time_ns) -> str:
     """Invent a manifest file name: microseconds in 17 digits, so that names sort by time, and a random tail."""
     return f"{folder}/{clock() // 1000:017d}-{secrets.token_hex(6)}.parquet"
+
+
+def fragment_time(name: str) -> int:
+    """Read the microseconds back from the name of a manifest file, 0 for other files."""
+    found = _FRAGMENT.match(name)
+    return int(found[1]) if found else 0
+
+
+def probe_path() -> str:
+    """Invent the name of a file in the root that is there for a moment only."""
+    return f"{PROBE}{secrets.token_hex(8)}.json"
 
 
 def step_name(step: int) -> str:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from prior_store import layout
 from prior_store.backends.address import open_files
-from prior_store.backends.capabilities import require_writable
 from prior_store.backends.files import FaultPoint
 from prior_store.backends.root import open_root
 from prior_store.errors import KeyNotFoundError, NoSpaceError
@@ -40,22 +39,24 @@ class Store(Holdings):
         storage_options: Mapping[str, object] | None = None,
         create: bool = True,
         verify_hashes: bool = True,
+        check_digests: bool = False,
         fault_point: FaultPoint | None = None,
     ) -> "Store":
         """Open the store at a folder or URL, making one in an empty place; say clearly why that is impossible."""
         files = open_files(str(url), storage_options, fault_point)
-        return cls(files, open_root(files, create=create), verify_hashes=verify_hashes)
+        root = open_root(files, create=create)
+        return cls(files, root, verify_hashes=verify_hashes, check_digests=check_digests)
 
     # Batches
 
     def put_batch_file(self, batch: str, name: str, content: bytes) -> None:
         """Keep a file of a batch (plan, report, resolved settings); a later one replaces it."""
-        require_writable(self.files, self.capabilities)
+        self.require_writable()
         self.files.put(layout.batch_path(batch, name), content)
 
     def create_batch_file(self, batch: str, name: str, content: bytes) -> bool:
         """Keep a file of a batch if there is none of this name; tell whether we are the one who did."""
-        require_writable(self.files, self.capabilities)
+        self.require_writable()
         return self.files.create(layout.batch_path(batch, name), content)
 
     def batch_file_or_none(self, batch: str, name: str) -> bytes | None:
@@ -73,7 +74,7 @@ class Store(Holdings):
 
     def remove_batch_file(self, batch: str, name: str) -> None:
         """Take a file of a batch away; one that is gone already is fine."""
-        require_writable(self.files, self.capabilities)
+        self.require_writable()
         self.files.remove(layout.batch_path(batch, name))
 
     def list_batches(self) -> list[str]:
@@ -86,7 +87,7 @@ class Store(Holdings):
         """Join the manifest's small files into one; what was joined goes after a grace time."""
         from prior_store.manifest import compact
 
-        require_writable(self.files, self.capabilities)
+        self.require_writable()
         return compact.compact(self.files, grace_s=compact.GRACE_S if grace_s is None else grace_s)
 
     def verify(self, *, quick: bool = False, progress: "Progress | None" = None) -> "Report":
@@ -105,7 +106,7 @@ class Store(Holdings):
         """Take what another store holds and this one lacks: keys kept, bytes checked, each object whole or absent."""
         from prior_store.care.importing import import_all
 
-        require_writable(self.files, self.capabilities)
+        self.require_writable()
         return import_all(self, source)
 
     def gc(self, *, dry_run: bool = True, **options: Any) -> "Collected":

@@ -161,7 +161,10 @@ def heed(
         while not over.wait(EVERY_S):
             if stop.is_set():
                 if spread:
-                    cancel(store, batch, "stopped where it was started")
+                    try:
+                        cancel(store, batch, "stopped where it was started")
+                    except Exception as error:  # noqa: BLE001  a thread that dies of it would only print a traceback
+                        log.warning("the processes elsewhere were not told to stop: %s", error)
                 return
             try:
                 asked = store.batch_file_or_none(batch, CANCEL)

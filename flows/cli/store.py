@@ -39,6 +39,10 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1, default=str) + "\n")
 
 
+def _tell_passed_over(store: Store) -> None:
+    sys.stderr.writelines(f"note: {text}\n" for text in store.passed_over)
+
+
 def _known_kind(value: str | None) -> str | None:
     kinds = {"prior": "priors", "variant": "variants"}
     if value is None or value in kinds.values():
@@ -78,7 +82,9 @@ def list_rows(
         if value is not None:
             fits = pc.field(column) == value
             chosen = fits if chosen is None else chosen & fits
-    rows = _store(overrides).manifest(chosen, None if as_json else list(NEEDED)).to_pylist()
+    store = _store(overrides)
+    rows = store.manifest(chosen, None if as_json else list(NEEDED), past_damage=True).to_pylist()
+    _tell_passed_over(store)
     rows = [row for row in rows if tag is None or tag in (row.get("tags") or ())]
     rows.sort(key=moment, reverse=True)
     shown = rows[:limit] if limit else rows
@@ -121,7 +127,9 @@ def du(overrides: Overrides = None, as_json: Json = False) -> None:
 
     Example: headstart store du
     """
-    used = _store(overrides).du()
+    store = _store(overrides)
+    used = store.du()
+    _tell_passed_over(store)
     if as_json:
         _print_json(used)
         return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.graph.run import Means, run_graph
 from flows.graph.work import Graph, Work
@@ -15,7 +16,8 @@ from tasks.making.encode import PROMPTS, encode_prompts
 from tasks.making.prior import make_prior
 from tasks.making.progress import Progress
 from tasks.making.variant import make_variants
-from tasks.pages.report import write_report
+from tasks.pages.document import report_document
+from tasks.pages.report import Written, write_report
 from tasks.planning.document import plan_document, settings_yaml
 from tasks.planning.estimate import estimate
 from tasks.planning.model_source import devices_of
@@ -23,10 +25,15 @@ from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.result import Result
 from tasks.run_state import RowState
 
+if TYPE_CHECKING:
+    from prior_store import Store
+
+log = logging.getLogger("headstart")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """How a batch ended."""
+    """How a batch ended. Without a page `report` is empty."""
 
     batch: str
     results: tuple[Result, ...]
@@ -88,7 +95,7 @@ def run_batch(prepared: Prepared, means: Means) -> BatchResult:
         RowState(id=row.row_id, kind="variant", key=row.key, state="cached") for row in plan.variants if row.cached
     ]
     ran = run_graph(graph_of(prepared), context, store, progress, means, there)
-    written = write_report(store, context.batch)
+    written = _reported(store, context.batch)
     return BatchResult(
         batch=context.batch,
         results=ran.results,
@@ -103,9 +110,20 @@ def run_batch(prepared: Prepared, means: Means) -> BatchResult:
     )
 
 
+def _reported(store: Store, batch: str) -> Written:
+    """Write the report. A disk that is full must not hide what was made: then its figures are told without a page."""
+    from prior_store.errors import NoSpaceError
+
+    try:
+        return write_report(store, batch)
+    except NoSpaceError as error:
+        log.warning("the report is not written: %s", error)
+        return Written("", report_document(store, batch)["summary"])
+
+
 def graph_of(prepared: Prepared) -> Graph:
     """What the plan lacks, as work."""
-    plan, settings, store = prepared.plan, prepared.settings, prepared.store
+    plan, settings = prepared.plan, prepared.settings
     planned: list[PlannedPrior | PlannedVariant] = [*plan.priors_to_do, *plan.variants_to_do]
     distinct = {one.conditioning.texts: one.conditioning for one in planned}
     prompts = Work(
@@ -124,11 +142,21 @@ def graph_of(prepared: Prepared) -> Graph:
     ]
     return Graph(
         works=tuple(works),
-        is_made=lambda work: work.kind != PROMPTS and store.commit_of(f"{work.kind}s", work.key or "") is not None,
+        is_made=lambda work: _made(prepared, work) is not None,
+        made_here=lambda work: _made(prepared, work) == prepared.context.batch,
         look_ahead=len(devices_of(settings)) + 1,
         chunk_size=settings.runner.chunk_size,
         max_failures=settings.failure_limit(len(plan.variants)),
     )
+
+
+def _made(prepared: Prepared, work: Work) -> str | None:
+    """The batch that made a work which can be counted on, empty where none is named; None where there is none."""
+    store, one = prepared.store, (f"{work.kind}s", work.key or "")
+    if work.kind == PROMPTS or store.damaged([one]):
+        return None
+    commit = store.commit_of(*one)
+    return None if commit is None else commit.row.get("batch") or ""
 
 
 def _prior(prior: PlannedPrior) -> Work:

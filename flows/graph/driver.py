@@ -16,7 +16,7 @@ from flows.graph.watch import Watch
 from flows.graph.work import Chunk, Graph, Runner, Work
 from tasks.context import Context
 from tasks.errors import InterruptedBatchError, RowsFailedError
-from tasks.result import Result
+from tasks.result import Result, Status
 
 log = logging.getLogger("headstart")
 MAX_TASK_RUNS = 500
@@ -148,7 +148,11 @@ class Driver:
             # Not an error of a row, but of the machinery around it: told for each row, never lost.
             log.error("a task ended with %s: %s", type(outcome).__name__, outcome)
         # Whoever ran it may have finished more than it could tell; the store knows.
-        made = [work.ended("done") for work in silent if self.graph.is_made(work)]
+        made = [
+            work.ended("done" if self.graph.made_here(work) else "cached")
+            for work in silent
+            if self.graph.is_made(work)
+        ]
         if isinstance(outcome, InterruptedBatchError):
             return named + made
         there = {result.id for result in made}
@@ -165,7 +169,8 @@ class Driver:
             work = self._by_id[result.id]
             self._count(work, result)
             for twin in self._twins.pop(work.id, ()):
-                results.append(replace(result, id=twin.id, status="failed" if result.failed else "same"))
+                status: Status = "same" if result.status == "done" else result.status
+                results.append(replace(result, id=twin.id, status=status))
             for child in self._waiting.pop(work.id, ()):
                 if result.failed:
                     why = f"not run, since {work.spoken or work.title} failed: {result.error}"

@@ -16,6 +16,7 @@ from tasks.context import Context
 from tasks.making.devices import pool_for
 from tasks.making.progress import Progress
 from tasks.making.runtime import Runtime, forget, register
+from tasks.making.scratch import sweep_scratch
 from tasks.result import Result
 from tasks.run_state import RowState, RunState, forget_cancel, heed
 
@@ -50,6 +51,7 @@ def run_graph(
     beforehand: Sequence[RowState] = (),
 ) -> Ran:
     """Do all of it. `beforehand` are rows that were there before, for whoever follows the run in the store."""
+    sweep_scratch()
     stop = means.stop
     works = sorted(graph.works, key=lambda work: work.group or "")  # rows that end together stand together
     rows = [*beforehand, *(RowState(id=work.id, kind=work.kind, key=work.key) for work in works if work.key)]

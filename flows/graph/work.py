@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
 from tasks.context import Context
-from tasks.result import Result
+from tasks.result import Result, Status
 
 Call = Callable[[tuple[Any, ...], Context], Sequence[Result]]
 
@@ -33,7 +33,7 @@ class Work:
     # Whether the run is over when it fails, since everything else would meet the same error.
     vital: bool = False
 
-    def ended(self, status: Literal["done", "failed"], error: str | None = None) -> Result:
+    def ended(self, status: Status, error: str | None = None) -> Result:
         """Its result, where the task that ran it gave none."""
         return Result(
             id=self.id, kind=self.kind, key=self.key or self.id, identity=self.identity, status=status, error=error
@@ -47,6 +47,8 @@ class Graph:
     works: tuple[Work, ...]
     # Is it made, by the store? Asked only where a task ended without telling what it had finished.
     is_made: Callable[[Work], bool]
+    # And was it this run that made it? Only what it made is counted as made.
+    made_here: Callable[[Work], bool] = lambda _: True
     # Works that open others and are in flight at once: more would only pile up what waits for a device.
     look_ahead: int = 2
     chunk_size: int | Literal["auto"] = "auto"

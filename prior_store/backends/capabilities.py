@@ -1,16 +1,18 @@
 """What a backend can really do, found out by trying."""
 
+import errno
+import json
 import warnings
 from dataclasses import dataclass
 
 from prior_store import layout
 from prior_store.backends.files import Files
-from prior_store.errors import StoreReadOnlyError
+from prior_store.errors import NoSpaceError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What the backend proved when the store was opened."""
+    """What the backend proved when it was first to be written to."""
 
     writable: bool
     exclusive_create: bool
@@ -31,10 +33,13 @@ def probe(files: Files, content: bytes) -> Capabilities:
     """Create the store's own record once more, with the same bytes: honest backends refuse, others change nothing."""
     try:
         exclusive = files.exclusive = files.refuses_second_create(layout.STORE, content)
+    except NoSpaceError:
+        # A full disk can still be freed, and whoever writes hears of it then. What it can do was tried when it was made.
+        exclusive = files.exclusive = bool(json.loads(content).get("capabilities", {}).get("exclusive_create", True))
     except PermissionError:
         return Capabilities(writable=False, exclusive_create=False)
     except OSError as error:
-        if error.errno == 30:  # a disk that is mounted read-only
+        if error.errno == errno.EROFS:
             return Capabilities(writable=False, exclusive_create=False)
         raise
     if not exclusive:
@@ -45,11 +50,3 @@ def probe(files: Files, content: bytes) -> Capabilities:
             stacklevel=5,
         )
     return Capabilities(writable=True, exclusive_create=exclusive)
-
-
-def require_writable(files: Files, capabilities: Capabilities) -> None:
-    """Refuse to write where that is known to be impossible."""
-    if not capabilities.writable:
-        raise StoreReadOnlyError(
-            f"{files.url} can be read but not written; open it as a user, or with credentials, that may write"
-        )

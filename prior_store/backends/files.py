@@ -96,6 +96,10 @@ class Files(abc.ABC):
     def size(self, path: str) -> int | None:
         """Give the size of a file, None if there is none."""
 
+    @abc.abstractmethod
+    def now(self) -> float:
+        """Tell the time by the clock that dates what is listed, whatever this machine's says; needs to write."""
+
     def local_path(self, path: str) -> Path | None:
         """Give the place on this machine's disk, None where there is no such place."""
         del path

@@ -100,7 +100,7 @@ class LocalFiles(Files):
             return file.read(count)
 
     def find(self, folder: str) -> dict[str, Entry]:
-        """Walk the folder; what vanishes while we walk is left out."""
+        """Walk the folder; links, and what vanishes while we walk, are left out."""
         found: dict[str, Entry] = {}
         stack = [folder]
         while stack:
@@ -112,6 +112,8 @@ class LocalFiles(Files):
                         if entry.is_dir(follow_symlinks=False):
                             stack.append(path)
                             continue
+                        if entry.is_symlink():
+                            continue  # what it leads to is not kept here
                         try:
                             status = entry.stat()
                         except FileNotFoundError:
@@ -156,11 +158,19 @@ class LocalFiles(Files):
         self._point("done", target)
 
     def size(self, path: str) -> int | None:
-        """Ask the disk."""
+        """Ask the disk; a file behind a link in its folder or in place of it is not kept here."""
+        place = self.folder / path
+        if place.is_symlink() or (place.parent != self.folder and place.parent.is_symlink()):
+            return None
         try:
-            return (self.folder / path).stat().st_size
+            return place.stat().st_size
         except FileNotFoundError:
             return None
+
+    def now(self) -> float:
+        """Have the disk date the root anew, which takes no room, and read that."""
+        os.utime(self.folder)
+        return self.folder.stat().st_mtime
 
     def local_path(self, path: str) -> Path | None:
         """Give the file itself."""
@@ -206,7 +216,7 @@ class LocalFiles(Files):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise NoSpaceError(
-                error.errno, f"no space left under {self.url} for {what}; free some with `headstart store gc`"
+                f"no space left under {self.url} for {what}; free some with `headstart store gc`"
             ) from error
 
     def _link(self, temporary: Path, target: Path) -> bool:

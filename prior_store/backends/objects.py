@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from prior_store import layout
 from prior_store.backends.files import CHUNK, PARALLEL, Content, Entry, FaultPoint, Files
 from prior_store.backends.retries import again
 from prior_store.errors import StoreAddressError
@@ -165,6 +166,15 @@ class ObjectFiles(Files):
             return int(self._again(lambda: self.fs.info(self._full(path)))["size"])
         except FileNotFoundError:
             return None
+
+    def now(self) -> float:
+        """Put a small object and look when that was."""
+        path = layout.probe_path()
+        try:
+            self.put(path, b"{}")
+            return _modified(self._again(lambda: self.fs.info(self._full(path))))
+        finally:
+            self.remove(path)
 
     def arrow_source(self, path: str) -> tuple[str, Any]:
         """Let pyarrow read ranges through the same connection."""

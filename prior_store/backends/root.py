@@ -3,6 +3,9 @@
 import datetime as dt
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Final
 
 from prior_store import layout
@@ -12,12 +15,24 @@ from prior_store.errors import NotAStoreError, StoreError, StoreUnreachableError
 
 FORMAT: Final = "headstart-store"
 VERSION: Final = 1
-_PROBE: Final = "probe-"
 
 
-def open_root(files: Files, *, create: bool) -> Capabilities:
-    """Recognise the store, or create it in an empty root; then try what the backend can do."""
-    try:
+class Root:
+    """A root that is ours. What its backend can do is tried before the first write, so that a full disk can be read."""
+
+    def __init__(self, files: Files, record: bytes) -> None:
+        self._files, self._record = files, record
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do, by trying it once."""
+        with access_told(self._files):
+            return probe(self._files, self._record)
+
+
+def open_root(files: Files, *, create: bool) -> Root:
+    """Recognise the store, or create it in an empty root."""
+    with access_told(files):
         content = _record(files)
         if content is None:
             _refuse_foreign(files)
@@ -29,7 +44,14 @@ def open_root(files: Files, *, create: bool) -> Capabilities:
                 )
             content = _create(files)
         _check_version(files, content)
-        return probe(files, content)
+        return Root(files, content)
+
+
+@contextmanager
+def access_told(files: Files) -> Iterator[None]:
+    """Say why a root cannot be reached, and what to do."""
+    try:
+        yield
     except (StoreError, UnicodeDecodeError):
         raise
     except FileNotFoundError as error:
@@ -60,7 +82,10 @@ def _refuse_foreign(files: Files) -> None:
     foreign = [
         name
         for name in files.names("")
-        if name not in ours and not name.startswith(_PROBE) and not layout.is_temporary(name) and name != "lost+found"
+        if name not in ours
+        and not name.startswith(layout.PROBE)
+        and not layout.is_temporary(name)
+        and name != "lost+found"
     ]
     if foreign:
         shown = ", ".join(repr(name) for name in foreign[:3]) + (", ..." if len(foreign) > 3 else "")
@@ -70,7 +95,7 @@ def _refuse_foreign(files: Files) -> None:
 
 
 def _create(files: Files) -> bytes:
-    place = f"{_PROBE}{secrets.token_hex(8)}.json"
+    place = layout.probe_path()
     files.put(place, b"{}")
     exclusive = files.exclusive = files.refuses_second_create(place, b"{}")
     files.remove(place)
@@ -98,7 +123,12 @@ def _check_version(files: Files, content: bytes) -> None:
         raise NotAStoreError(
             f"{files.url}/{layout.STORE} names the format {name!r}, not {FORMAT!r}; nothing was written"
         )
-    if not isinstance(version, int) or version > VERSION:
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise NotAStoreError(
+            f"{files.url}/{layout.STORE} names the version {version!r}, and versions are whole numbers from 1; restore that "
+            "file from a backup, nothing was written"
+        )
+    if version > VERSION:
         raise StoreVersionError(
             f"{files.url} has store format {version!r} and this release knows up to {VERSION}; update this installation "
             "(nothing was written)"

@@ -14,9 +14,9 @@ from typing import Any, Final
 import pyarrow.compute as pc
 
 from prior_store import layout
-from prior_store.backends.capabilities import require_writable
 from prior_store.backends.files import Entry
 from prior_store.care.inventory import Inventory, take_inventory
+from prior_store.errors import NoSpaceError
 from prior_store.manifest import schema
 from prior_store.objects import lease
 from prior_store.objects.commit import Commit
@@ -82,12 +82,14 @@ def gc(
     retention: Retention | None = None,
     unused_steps: bool = False,
     embeddings_older_than_s: float | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
 ) -> Collected:
     """Collect what may go; with `dry_run=False` remove it. Safe beside writers, readers and other cleaners."""
     if not dry_run:
-        require_writable(store.files, store.capabilities)
-    collector = _Collector(store, dry_run=dry_run, grace_s=grace_s, now=clock())
+        store.require_writable()
+    # Age is judged by the clock that dated the files: this machine's may be off by any time, and only tells.
+    now = (clock or (time.time if dry_run else store.files.now))()
+    collector = _Collector(store, dry_run=dry_run, grace_s=grace_s, now=now)
     for kind in layout.KINDS:
         collector.leftovers(kind, take_inventory(store.files, kind))
     if retention is not None and retention.chosen:
@@ -141,7 +143,16 @@ class _Collector:
         if self._dry_run:
             self.items += items
             return
-        fence = lease.take(self._files, kind, key, holder.generation + 1 if holder else 1, FENCE_TTL_S)
+        try:
+            fence = lease.take(self._files, kind, key, holder.generation + 1 if holder else 1, FENCE_TTL_S)
+        except NoSpaceError:
+            # On a full disk the lease of whoever wrote these takes its place: without it nobody can publish them.
+            if holder is not None:
+                self._files.remove(layout.claim_path(kind, key, holder.generation))
+            if self._store.commit_of(kind, key) is None:
+                for item in items:
+                    self._remove(item)
+            return
         if fence is None:
             return  # somebody began to work on it just now
         committed = False
@@ -160,20 +171,38 @@ class _Collector:
         chosen = self._chosen_rows(retention)
         if not chosen:
             return
+        left = iter(chosen)
         if not self._dry_run:
-            self._store.add_rows(
+            rows = [
                 {"kind": row["kind"], "key": row["key"], "status": schema.REMOVED, "batch": row["batch"]}
                 for row in chosen
-            )
-        for row in chosen:
-            folder = layout.object_dir(row["kind"], row["key"])
-            commit = layout.commit_path(row["kind"], row["key"])
-            entries = self._files.find(folder)
-            # Leases first (harmless while there is a commit), then the commit, then what it named.
-            order = sorted(entries, key=lambda path: (path.count("/") != commit.count("/"), path == commit, path))
-            for path in order:
-                item = Item(path=path, bytes=entries[path].bytes, why=RETIRED, kind=row["kind"], key=row["key"])
-                self._remove(item)
+            ]
+            while not self._listed(rows):
+                # A full disk has no room even for the rows that say what goes: the objects make it, one by one. A row
+                # that names nothing for a moment does no harm, since whoever counts on an object looks at it.
+                row = next(left, None)
+                if row is None:
+                    break
+                self._retire(row)
+        for row in left:
+            self._retire(row)
+
+    def _listed(self, rows: list[dict[str, Any]]) -> bool:
+        try:
+            self._store.add_rows(rows)
+        except NoSpaceError:
+            return False
+        return True
+
+    def _retire(self, row: dict[str, Any]) -> None:
+        folder = layout.object_dir(row["kind"], row["key"])
+        commit = layout.commit_path(row["kind"], row["key"])
+        entries = self._files.find(folder)
+        # Leases first (harmless while there is a commit), then the commit, then what it named.
+        order = sorted(entries, key=lambda path: (path.count("/") != commit.count("/"), path == commit, path))
+        for path in order:
+            item = Item(path=path, bytes=entries[path].bytes, why=RETIRED, kind=row["kind"], key=row["key"])
+            self._remove(item)
 
     def _chosen_rows(self, retention: Retention) -> list[dict[str, Any]]:
         keep = (pc.field("status") == schema.DONE) & pc.field("kind").isin(list(retention.kinds))
@@ -185,7 +214,9 @@ class _Collector:
         keep &= pc.field("created_at") <= before
         rows = schema.rows_of(self._store.manifest(keep, ["kind", "key", "batch", "tags"]))
         wanted = set(retention.tags)
-        return [row for row in rows if not wanted or wanted & set(row["tags"] or ())]
+        chosen = [row for row in rows if not wanted or wanted & set(row["tags"] or ())]
+        # What another machine's clock says of an object's age protects nothing; the store's does.
+        return [row for row in chosen if self._is_old_object(row["kind"], row["key"])]
 
     def unused_steps(self) -> None:
         """Snapshots of priors that no variant ever started from; the last one is the result and stays."""
@@ -234,6 +265,10 @@ class _Collector:
         for path, entry in self._files.find(layout.EMBEDDINGS).items():
             if self._now - entry.modified >= age_s and not layout.is_temporary(path.rsplit("/", 1)[-1]):
                 self._remove(Item(path=path, bytes=entry.bytes, why=OLD_EMBEDDING))
+
+    def _is_old_object(self, kind: str, key: str) -> bool:
+        record = self._files.find(layout.object_dir(kind, key)).get(layout.commit_path(kind, key))
+        return record is None or self._is_old(record)
 
     def _is_old(self, entry: Entry) -> bool:
         return self._now - entry.modified >= self._grace_s

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prior_store import layout
-from prior_store.backends.capabilities import require_writable
 from prior_store.care.problems import (
     DAMAGED_EMBEDDING,
     DAMAGED_MANIFEST,
@@ -32,7 +31,7 @@ class Repair:
 
 def repair(store: Holdings, *, quick: bool = False, progress: Progress | None = None) -> Repair:
     """Verify, mend, verify again."""
-    require_writable(store.files, store.capabilities)
+    store.require_writable()
     before = report = verify(store, quick=quick, progress=progress)
     room = f"{layout.QUARANTINE}/{schema.utc_now():%Y%m%dT%H%M%S%f}"
     actions: list[str] = []

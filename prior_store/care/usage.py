@@ -16,7 +16,7 @@ def du(store: Holdings) -> dict[str, Any]:
         entries = store.files.find(room)
         rooms[room] = {"files": len(entries), "bytes": sum(entry.bytes for entry in entries.values())}
     batches: dict[str, dict[str, int]] = {}
-    rows = store.manifest(pc.field("status") == schema.DONE, ["batch", "bytes"])
+    rows = store.manifest(pc.field("status") == schema.DONE, ["batch", "bytes"], past_damage=True)
     for batch, size in zip(rows["batch"].to_pylist(), rows["bytes"].to_pylist(), strict=True):
         total = batches.setdefault(batch or "", {"objects": 0, "bytes": 0})
         total["objects"] += 1

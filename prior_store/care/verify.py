@@ -25,6 +25,7 @@ from prior_store.manifest import schema
 from prior_store.manifest.ranking import latest
 from prior_store.manifest.schema import rows_of
 from prior_store.objects.commit import Commit
+from prior_store.objects.damage import damage_of_file
 from prior_store.objects.holdings import Holdings
 
 Progress = Callable[[int, int], None]
@@ -101,20 +102,11 @@ def _files_checked(
 
 
 def _file_checked(store: Holdings, commit: Commit, name: str, entry: Entry | None, *, quick: bool) -> Problem | None:
-    path, info = commit.path(name), commit.files[name]
-    size = entry.bytes if entry is not None else store.files.size(path)
-    what, text = "", ""
-    if size is None:
-        what, text = MISSING_FILE, f"{path} was committed and is gone"
-    elif size != info.bytes:
-        what, text = WRONG_BYTES, f"{path} has {size} bytes where {info.bytes} were committed"
-    elif not quick:
-        try:
-            if store.files.sha256(path) != info.sha256:
-                what, text = WRONG_BYTES, f"{path} does not have the committed sha256"
-        except FileNotFoundError:
-            what, text = MISSING_FILE, f"{path} was committed and is gone"
-    return Problem(what=what, kind=commit.kind, key=commit.key, path=path, text=text) if what else None
+    found = damage_of_file(store.files, commit, name, entry, digests=not quick)
+    if found is None:
+        return None
+    what = MISSING_FILE if found.missing else WRONG_BYTES
+    return Problem(what=what, kind=commit.kind, key=commit.key, path=found.path, text=found.text)
 
 
 def _rows(store: Holdings) -> tuple[dict[str, dict[str, Any]], list[Problem]]:

@@ -16,7 +16,7 @@ from prior_store import layout
 from prior_store.backends.files import Files
 from prior_store.errors import DamagedError
 from prior_store.manifest.index import Manifest
-from prior_store.manifest.parquet import compacted_bytes
+from prior_store.manifest.parquet import compacted_bytes, newest_us
 from prior_store.manifest.ranking import reduced
 from prior_store.manifest.schema import SCHEMA
 
@@ -35,7 +35,7 @@ class Compaction:
 
 
 def compact(
-    files: Files, *, grace_s: float = GRACE_S, clock: Callable[[], float] = time.time, worth_it: int = WORTH_IT
+    files: Files, *, grace_s: float = GRACE_S, clock: Callable[[], float] | None = None, worth_it: int = WORTH_IT
 ) -> Compaction:
     """Join the manifest files that count, then remove those that were joined longer than the grace time ago."""
     manifest = Manifest(files)
@@ -54,12 +54,12 @@ def compact(
         rows=rows,
         absorbed=tuple(absorbed) if written else (),
         written=written,
-        removed=_remove_absorbed(files, grace_s, clock),
+        removed=_remove_absorbed(files, grace_s, clock or files.now),
     )
 
 
 def _write(files: Files, table: pa.Table, absorbed: list[str]) -> str:
-    path = layout.fragment_path(layout.BASE)
+    path = layout.fragment_path(layout.BASE, lambda: max(time.time_ns(), 1000 * newest_us(table)))
     files.put(path, compacted_bytes(table, absorbed))
     source, filesystem = files.arrow_source(path)
     found = pq.read_metadata(source, filesystem=filesystem).num_rows
@@ -72,10 +72,11 @@ def _remove_absorbed(files: Files, grace_s: float, clock: Callable[[], float]) -
     manifest = Manifest(files)
     listed = {**files.find(layout.LOG), **files.find(layout.BASE)}
     removed: list[str] = []
+    bases = sorted(path for path in listed if path.startswith(layout.BASE) and path.endswith(".parquet"))
+    now = clock() if bases else 0.0
     # Old compacted files go last: as long as one is there, what it stands for is not read again.
-    for base in sorted(path for path in listed if path.startswith(layout.BASE) and path.endswith(".parquet")):
-        written_s = int(base.rsplit("/", 1)[-1].split("-")[0]) / 1_000_000
-        if clock() - written_s < grace_s:
+    for base in bases:
+        if now - listed[base].modified < grace_s:
             continue
         try:
             gone = manifest.absorbed(base)

@@ -1,5 +1,6 @@
 """Manifest files as Parquet: small ones written plainly, large ones so that a reader can skip most of them."""
 
+import datetime as dt
 import json
 from collections.abc import Iterable
 from typing import Any, Final
@@ -17,6 +18,7 @@ ABSORBED: Final = b"headstart.absorbed"
 """Metadata of a compacted file: the manifest files whose rows it holds; readers skip those."""
 
 ROW_GROUP: Final = 16_384
+EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 Filter = Any  # a pyarrow.dataset.Expression, which has no type information
 
@@ -46,6 +48,35 @@ class Compacted:
 
     def _dataset(self, fragments: list[Any]) -> Any:
         return ds.FileSystemDataset(fragments, schema.SCHEMA, self._format, self._filesystem)
+
+
+def parsed_fragment(path: str, content: bytes) -> pa.Table:
+    """Read a whole small manifest file."""
+    with damage_told(path):
+        return schema.conformed(pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False))
+
+
+def facts_of(metadata: Any) -> tuple[frozenset[str], int]:
+    """Which files a compacted file stands for, and the microseconds of its newest row."""
+    absorbed = frozenset(json.loads((metadata.metadata or {}).get(ABSORBED, b"[]")))
+    newest = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in (group.column(at) for at in range(group.num_columns)):
+            if column.path_in_schema == "recorded_at" and column.is_stats_set and column.statistics.has_min_max:
+                newest = max(newest, microseconds(column.statistics.max))
+    return absorbed, newest
+
+
+def newest_us(table: pa.Table) -> int:
+    """Give the microseconds of the newest row."""
+    newest = pc.max(table["recorded_at"]).as_py()
+    return 0 if newest is None else microseconds(newest)
+
+
+def microseconds(moment: dt.datetime) -> int:
+    """Count from 1970, exactly."""
+    return (moment - EPOCH) // dt.timedelta(microseconds=1)
 
 
 def fragment_bytes(table: pa.Table) -> bytes:

@@ -71,6 +71,8 @@ SCHEMA: Final = pa.schema(
     metadata={VERSION_ENTRY: str(MANIFEST_VERSION)},
 )
 NAMES: Final = frozenset(SCHEMA.names)
+_NEVER: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MOMENT: Final = dt.timedelta(microseconds=1)
 _JSON: Final = frozenset({"grid", "versions", "extra"})
 _TIMES: Final = frozenset({"created_at", "recorded_at"})
 
@@ -80,10 +82,10 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def table_of(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Make rows a typed table, or say which column of which row is wrong."""
-    now = utc_now()
-    ready = [_checked(row, now) for row in rows]
+def table_of(rows: Iterable[Mapping[str, Any]], newest: Mapping[str, dt.datetime] | None = None) -> pa.Table:
+    """Make rows a typed table, or say which column of which row is wrong. A row counts from after the `newest` of its key."""
+    now, newest = utc_now(), newest or {}
+    ready = [_checked(row, max(now, newest.get(row.get("key") or "", _NEVER) + _MOMENT)) for row in rows]
     try:
         return pa.Table.from_pylist(ready, schema=SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError):

@@ -1,5 +1,6 @@
 """One attempt at one key, from the claim to the commit."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from prior_store.errors import DamagedError, DifferentBytesError, ExactnessError
 from prior_store.manifest import schema
 from prior_store.objects import lease, tensors
 from prior_store.objects.commit import Commit, FileInfo, read_commit
+from prior_store.objects.damage import judged
 from prior_store.recipe import canonical_form, recipe_key
+
+log = logging.getLogger("headstart.store")
 
 HEAD: Final = 64 * 2**10
 """More than any snapshot's header needs; the rest of a leftover is read when it is adopted."""
@@ -39,6 +43,7 @@ class Claim(AbstractContextManager["Claim"]):
         key: str,
         *,
         add_rows: Callable[[Iterable[Mapping[str, Any]]], None],
+        digests: bool,
         ttl_s: float,
         wait_s: float | None,
         on_wait: Callable[[str, float], None] | None,
@@ -46,7 +51,7 @@ class Claim(AbstractContextManager["Claim"]):
     ) -> None:
         self.kind, self.key = layout.checked_kind(kind), layout.checked_key(key)
         self.commit: Commit | None = None
-        self._backend, self._add_rows = files, add_rows
+        self._backend, self._add_rows, self._digests = files, add_rows, digests
         self._options: dict[str, Any] = {"ttl_s": ttl_s, "wait_s": wait_s, "on_wait": on_wait, "cancel": cancel}
         self._lease: lease.Lease | None = None
         self._files: dict[str, FileInfo] = {}
@@ -59,6 +64,8 @@ class Claim(AbstractContextManager["Claim"]):
         )
         generation = self._lease.holder.generation if self._lease else 0
         self.attempt = layout.new_attempt(generation)
+        if self._lease is not None and not self._is_ours_to_make(self._lease):
+            self._lease = None
         return self
 
     def __exit__(
@@ -92,10 +99,13 @@ class Claim(AbstractContextManager["Claim"]):
         """Find the whole snapshots of the abandoned attempt that got furthest, by step."""
         folder = layout.object_dir(self.kind, self.key)
         attempts: dict[str, dict[int, Leftover]] = {}
-        for path, entry in self._backend.find(folder).items():
+        listed = self._backend.find(folder)
+        # An attempt that holds a commit record was set aside: nobody knows which of its bytes are right.
+        spoilt = {path.split("/")[-2] for path in listed if path.endswith(f"/{layout.COMMIT}")}
+        for path, entry in listed.items():
             attempt, _, name = path.removeprefix(f"{folder}/").rpartition("/")
             step = layout.step_of(name)
-            if step is None or not attempt or attempt == self.attempt:
+            if step is None or not attempt or attempt in (self.attempt, *spoilt):
                 continue
             if self._is_whole(path, entry.bytes):
                 attempts.setdefault(attempt, {})[step] = Leftover(step=step, name=name, path=path, bytes=entry.bytes)
@@ -172,8 +182,41 @@ class Claim(AbstractContextManager["Claim"]):
         return info
 
     def _look_for_commit(self) -> bool:
-        self.commit = read_commit(self._backend, self.kind, self.key)
+        """Tell whether there is a commit that can be counted on."""
+        found = judged(self._backend, self.kind, self.key, digests=self._digests)
+        self.commit = found.commit if found.wrong is None else None
         return self.commit is not None
+
+    def _is_ours_to_make(self, held: lease.Lease) -> bool:
+        try:
+            ours = self._set_aside()
+        except BaseException:
+            held.end(committed=False)  # or it would beat on for as long as this process lives
+            raise
+        if not ours:
+            held.end(committed=True)
+        return ours
+
+    def _set_aside(self) -> bool:
+        """Take a commit that cannot be counted on out of the way, as we alone may now; tell whether the key is ours to make.
+
+        The files stay, for `gc`. The record goes into the folder of the attempt that it names; of one that cannot be
+        read, into every attempt there is: what lies beside a record is never gone on from.
+        """
+        found = judged(self._backend, self.kind, self.key, digests=self._digests)
+        if found.wrong is None or found.content is None:
+            self.commit = found.commit
+            return found.commit is None
+        log.info("%s/%s is damaged and is made again: %s", self.kind, self.key[:12], found.wrong)
+        folder = layout.object_dir(self.kind, self.key)
+        inside = [path.removeprefix(f"{folder}/").split("/") for path in self._backend.find(folder)]
+        attempts = {path[0] for path in inside if len(path) > 1} if found.commit is None else {found.commit.attempt}
+        # The row goes first, so that at no time a row names an object that is not there.
+        self._add_rows([{"kind": self.kind, "key": self.key, "status": schema.REMOVED}])
+        for attempt in attempts:
+            self._backend.put(layout.attempt_path(self.kind, self.key, attempt, layout.COMMIT), found.content)
+        self._backend.remove(layout.commit_path(self.kind, self.key))
+        return True
 
     def _is_whole(self, path: str, size: int) -> bool:
         try:

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from prior_store import layout
 from prior_store.backends.files import Files
-from prior_store.errors import DamagedError
+from prior_store.errors import DamagedError, StoreVersionError
 from prior_store.manifest.schema import DONE, plain_row
 from prior_store.recipe import recipe_key
 
 FORMAT: Final = "headstart-commit/1"
+_NEWER: Final = re.compile(r"headstart-commit/([2-9]|[1-9]\d+)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +111,16 @@ class Commit:
         place = layout.commit_path(kind, key)
         try:
             plain = json.loads(content)
+            if _NEWER.match(plain["format"]):
+                # Not damaged, and so neither made again nor put into quarantine.
+                raise StoreVersionError(
+                    f"{place} has the format {plain['format']!r} and this release reads {FORMAT!r}; update this installation "
+                    "(nothing was changed)"
+                )
             if plain["format"] != FORMAT:
                 raise DamagedError(
-                    f"{place} has the format {plain['format']!r}; this release reads {FORMAT!r}; update this installation"
+                    f"{place} has the format {plain['format']!r} and not {FORMAT!r}; run `headstart store repair` to put it into "
+                    "quarantine, then make the object again"
                 )
             commit = cls(
                 kind=plain["kind"],
@@ -125,7 +134,7 @@ class Commit:
                 versions=plain["versions"],
                 row=plain["row"],
             )
-        except DamagedError:
+        except (DamagedError, StoreVersionError):
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prior_store import layout
-from prior_store.backends.capabilities import Capabilities, require_writable
+from prior_store.backends.capabilities import Capabilities
 from prior_store.backends.files import Files
-from prior_store.errors import AmbiguousKeyError, DamagedError, KeyNotFoundError
-from prior_store.objects import tensors
+from prior_store.backends.root import Root
+from prior_store.errors import AmbiguousKeyError, DamagedError, KeyNotFoundError, StoreReadOnlyError
+from prior_store.objects import damage, tensors
 from prior_store.objects.claims import Claim
 from prior_store.objects.commit import Commit, FileInfo, read_commit
 from prior_store.objects.lease import TTL_S
@@ -27,10 +28,12 @@ CONTENT_DIGEST = "headstart.content_sha256"
 class Holdings:
     """Objects, embeddings and rows on one backend: made, read and listed. `Store` adds the care of them."""
 
-    def __init__(self, files: Files, capabilities: Capabilities, *, verify_hashes: bool = True) -> None:
+    def __init__(self, files: Files, root: Root, *, verify_hashes: bool = True, check_digests: bool = False) -> None:
         self.files = files
-        self.capabilities = capabilities
         self.verify_hashes = verify_hashes
+        self.check_digests = check_digests
+        """Whether an object is counted on only if its digests are right; otherwise existence and sizes are enough."""
+        self._root = root
         self._manifest: Manifest | None = None
 
     @property
@@ -38,11 +41,27 @@ class Holdings:
         """Where the store lies; never with credentials."""
         return self.files.url
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend can do; found out when first asked for, and that writes."""
+        return self._root.capabilities
+
+    def require_writable(self) -> None:
+        """Refuse to write where that is known to be impossible."""
+        if not self.capabilities.writable:
+            raise StoreReadOnlyError(
+                f"{self.url} can be read but not written; open it as a user, or with credentials, that may write"
+            )
+
     # Objects
 
     def commit_of(self, kind: str, key: str) -> Commit | None:
         """Read the commit record of a key, None if it is not committed: the truth, fresh from the store."""
         return read_commit(self.files, kind, key)
+
+    def damaged(self, objects: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+        """Name those of many objects (kind, key) that cannot be counted on, and why: a listing and a small read each."""
+        return damage.damaged(self.files, objects, digests=self.check_digests)
 
     def claim(
         self,
@@ -54,13 +73,17 @@ class Holdings:
         on_wait: Callable[[str, float], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> Claim:
-        """Claim a key for making it; entering the claim waits while another holder is alive."""
-        require_writable(self.files, self.capabilities)
+        """Claim a key for making it; entering the claim waits while another holder is alive.
+
+        What is committed and cannot be counted on is set aside, and the key is ours to make again.
+        """
+        self.require_writable()
         return Claim(
             self.files,
             kind,
             key,
             add_rows=self.add_rows,
+            digests=self.check_digests,
             ttl_s=ttl_s,
             wait_s=wait_s,
             on_wait=on_wait,
@@ -122,7 +145,7 @@ class Holdings:
 
     def put_embedding(self, key: str, values: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
         """Keep a text embedding under the key of its recipe; putting the same again changes nothing."""
-        require_writable(self.files, self.capabilities)
+        self.require_writable()
         notes = {**(metadata or {}), CONTENT_DIGEST: tensors.content_digest(values)}
         self.files.put(layout.embedding_path(key), tensors.encode(values, notes))
 
@@ -152,20 +175,31 @@ class Holdings:
 
     def add_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """List rows in one fragment: failed rows, or the rows of many commits at once (`commit.row`)."""
-        require_writable(self.files, self.capabilities)
+        self.require_writable()
         self.manifest_files.add(rows)
 
-    def manifest(self, filter: "ds.Expression | None" = None, columns: Sequence[str] | None = None) -> "pa.Table":  # noqa: A002 - pyarrow's own word for it
-        """Give the manifest: one row per key, the latest."""
-        return self.manifest_files.read(filter, columns)
+    def manifest(
+        self,
+        filter: "ds.Expression | None" = None,  # noqa: A002 - pyarrow's own word for it
+        columns: Sequence[str] | None = None,
+        *,
+        past_damage: bool = False,
+    ) -> "pa.Table":
+        """Give the manifest: one row per key, the latest. `past_damage` leaves out the rows of files that cannot be read."""
+        return self.manifest_files.read(filter, columns, past_damage=past_damage)
 
     def known(self, kind: str) -> set[str]:
         """Give the keys of a kind that are done, by the manifest: quick, and behind the truth only by running commits."""
         return self.manifest_files.known(kind)
 
     def rows_by_key(self, keys: Iterable[str], columns: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Look many keys up at once; those without a row are left out."""
+        """Look many keys up at once; those without a row are left out, and those whose row cannot be read."""
         return self.manifest_files.rows_by_key(keys, columns)
+
+    @property
+    def passed_over(self) -> Sequence[str]:
+        """Say which manifest files the last look had to leave out, and why."""
+        return tuple(self.manifest_files.passed_over.values())
 
     def _committed(self, commit: Commit | tuple[str, str]) -> Commit:
         if isinstance(commit, Commit):

@@ -20,7 +20,7 @@ from typing import Final
 
 from prior_store import layout
 from prior_store.backends.files import Files
-from prior_store.errors import ClaimCancelledError, ClaimLostError, ClaimTimeoutError, DamagedError
+from prior_store.errors import ClaimCancelledError, ClaimLostError, ClaimTimeoutError, DamagedError, NoSpaceError
 
 log = logging.getLogger("headstart.store")
 
@@ -108,10 +108,18 @@ class Lease:
                     self._files.remove(layout.heartbeat_path(self._kind, self._key, generation))
                     self._files.remove(layout.claim_path(self._kind, self._key, generation))
             elif not self._lost.is_set():
-                self._beat(RELEASED)
+                self._release()
         except OSError as error:
             # The work is decided by now; a lease that stays behind runs out by itself, and `gc` sweeps it up.
             log.warning("the lease of %s/%s stays behind: %s", self._kind, self._key[:12], error)
+
+    def _release(self) -> None:
+        try:
+            self._beat(RELEASED)
+        except NoSpaceError:
+            # A full disk takes no sign, but a lease that is gone lets the next one in as well.
+            self._files.remove(layout.claim_path(self._kind, self._key, self.holder.generation))
+            self._files.remove(layout.heartbeat_path(self._kind, self._key, self.holder.generation))
 
     def _keep_alive(self) -> None:
         while not self._ended.wait(self.holder.ttl_s / BEATS_PER_TTL):

@@ -40,6 +40,30 @@ class RootPromises(Promises):
             Store.open(url, storage_options=options)
         assert store.files.find("") == before
 
+    @pytest.mark.parametrize("version", [b"-1", b"0", b"true", b"1.0", b'"1"'])
+    def test_a_version_that_no_release_ever_wrote_is_refused(
+        self, store: Store, url: str, options: dict[str, object], version: bytes
+    ) -> None:
+        store.files.put(STORE, store.files.read(STORE).replace(b'"version": 1', b'"version": ' + version))
+        before = store.files.find("")
+        with pytest.raises(NotAStoreError, match=r"whole numbers from 1; restore that file .* nothing was written"):
+            Store.open(url, storage_options=options)
+        assert store.files.find("") == before
+
+    def test_who_only_reads_writes_nothing(self, store: Store, url: str, options: dict[str, object]) -> None:
+        commit, written = put_object(store, 1), []
+        reader = Store.open(
+            url, storage_options=options, create=False, fault_point=lambda stage, path: written.append((stage, path))
+        )
+        for name in ("put", "create", "refuses_second_create", "remove"):
+            setattr(reader.files, name, lambda *told, name=name, **_: written.append((name, *told)))
+        assert reader.read_file(commit, "video.mp4") == b"video 1"
+        assert reader.verify().ok
+        assert reader.manifest().num_rows == 1
+        assert (reader.gc().items, reader.du()["rooms"]["priors"]["files"]) == ((), 4)
+        assert reader.find(commit.key[:8]) == ("priors", commit.key)
+        assert written == []
+
     def test_many_openers_make_one_store(self, url: str, options: dict[str, object]) -> None:
         with ThreadPoolExecutor(8) as pool:
             stores = list(pool.map(lambda _: Store.open(url, storage_options=options), range(8)))
@@ -51,5 +75,5 @@ class RootPromises(Promises):
 
         monkeypatch.setattr(store.files, "refuses_second_create", lambda _path, _content: False)
         with pytest.warns(SingleWriterWarning, match="only one process"):
-            found = open_root(store.files, create=False)
+            found = open_root(store.files, create=False).capabilities
         assert found.mode == "single writer"

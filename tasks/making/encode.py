@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tasks.result import Result
 if TYPE_CHECKING:
     from prior_engine import Conditioning, Embedding
 
+log = logging.getLogger("headstart")
 # The name of this work in a graph.
 PROMPTS = "prompts"
 Embeddings = Mapping[tuple[str, str, int | None], "Embedding"]
@@ -29,7 +31,7 @@ def embeddings_for(conditionings: Sequence[Conditioning], lease: Lease, runtime:
     missing = {}
     for texts, one in distinct.items():
         key = recipe_key({"kind": "embedding", "version": 1, **lease.engine.embedding_recipe(one)})
-        kept = runtime.store.get_embedding(key)
+        kept = _kept(runtime, key)
         if kept is None:
             missing[texts] = (key, one)
         else:
@@ -40,6 +42,17 @@ def embeddings_for(conditionings: Sequence[Conditioning], lease: Lease, runtime:
             runtime.store.put_embedding(key, made[texts].tensors(), made[texts].metadata())
             found[texts] = made[texts]
     return found
+
+
+def _kept(runtime: Runtime, key: str) -> Any:
+    """What the store has; a damaged one counts as missing, since it is made again from the text alone."""
+    from prior_store.errors import DamagedError
+
+    try:
+        return runtime.store.get_embedding(key)
+    except DamagedError as error:
+        log.warning("a text is encoded again: %s", error)
+        return None
 
 
 def encode_prompts(works: tuple[Sequence[Conditioning], ...], context: Context) -> list[Result]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks.context import Context
@@ -10,7 +11,21 @@ from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.result import Result, may_pass, reason
 
 if TYPE_CHECKING:
+    from prior_store import Store
     from tasks.making.guard import Look
+
+log = logging.getLogger("headstart")
+
+
+def list_rows(store: Store, rows: Iterable[Mapping[str, Any]]) -> None:
+    """List how works ended. Where that fails nothing is lost: the next run finds what is committed, and lists it."""
+    from prior_store.errors import StoreError
+
+    rows = list(rows)
+    try:
+        store.add_rows(rows)
+    except (OSError, StoreError) as error:
+        log.warning("%d rows are not in the manifest yet, the next run lists them: %s", len(rows), reason(error))
 
 
 def failed(work: PlannedPrior | PlannedVariant, error: BaseException, context: Context) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ from tasks.context import Context
 from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
-from tasks.making.ended import failed, manifest_row
+from tasks.making.ended import failed, list_rows, manifest_row
 from tasks.making.runtime import Runtime, runtime_for
-from tasks.making.video import scratch_folder, write_files
+from tasks.making.scratch import scratch_folder
+from tasks.making.video import write_files
 from tasks.planning.planned import PlannedPrior
 from tasks.result import Result
 
@@ -45,7 +47,7 @@ def _ended(work: PlannedPrior, context: Context) -> Result:
     except Exception as error:
         log.exception("prior %s failed", work.name, exc_info=log.isEnabledFor(logging.DEBUG))
         result = failed(work, error, context)
-        runtime.store.add_rows([manifest_row(work, context, result)])
+        list_rows(runtime.store, [manifest_row(work, context, result)])
         return result
 
 
@@ -61,7 +63,7 @@ def _made(work: PlannedPrior, context: Context, runtime: Runtime) -> Result:
     ) as claim:
         if claim.commit is not None:
             # The plan did not know it: its maker died, or was not through, between commit and row. List it (again).
-            runtime.store.add_rows([claim.commit.row])
+            list_rows(runtime.store, [claim.commit.row])
             return Result(id=work.key, kind="prior", key=work.key, identity=work.name, status="cached")
         return _recorded(work, context, runtime, claim)
 
@@ -91,14 +93,16 @@ def _recorded(work: PlannedPrior, context: Context, runtime: Runtime, claim: Cla
             seconds=seconds,
             attempts=context.attempt,
         )
-        claim.publish(
+        commit = claim.publish(
             recipe=work.recipe,
             pins=pins,
             timings=seconds,
             versions=versions(),
             row=manifest_row(work, context, result, device=lease.device),
+            defer_row=True,
         )
-    return result
+        list_rows(runtime.store, [commit.row])
+    return result if commit.attempt == claim.attempt else replace(result, status="cached")
 
 
 def _walked(

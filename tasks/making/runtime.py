@@ -65,6 +65,7 @@ def open_store(settings: Settings, *, create: bool = True) -> Store:
         storage_options=settings.store.storage_options,
         create=create,
         verify_hashes=settings.store.verify_hashes,
+        check_digests=settings.store.verify == "full",
     )
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,13 @@ from tasks.context import Context
 from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
-from tasks.making.ended import failed, manifest_row
+from tasks.making.ended import failed, list_rows, manifest_row
 from tasks.making.guard import Look, earlier, look
 from tasks.making.parents import Parents
 from tasks.making.prior import step_file, versions
 from tasks.making.runtime import Runtime, runtime_for
-from tasks.making.video import scratch_folder, write_files
+from tasks.making.scratch import scratch_folder
+from tasks.making.video import write_files
 from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.planning.recipes import cache_of
 from tasks.result import Result
@@ -45,7 +46,9 @@ def make_variants(chunk: tuple[PlannedVariant, ...], context: Context) -> list[R
     results = making.run(chunk)
     bad = {result.id: result for result in results if result.failed}
     if bad:
-        runtime.store.add_rows([manifest_row(work, context, bad[work.row_id]) for work in chunk if work.row_id in bad])
+        list_rows(
+            runtime.store, [manifest_row(work, context, bad[work.row_id]) for work in chunk if work.row_id in bad]
+        )
     if making.stopped:
         raise InterruptedBatchError(
             f"{len(chunk) - len(results)} of {len(chunk)} rows were not begun or stopped at a step boundary", results
@@ -78,7 +81,7 @@ class _Chunk:
             return self._run(chunk)
         finally:
             if self._rows:
-                self.runtime.store.add_rows(self._rows)
+                list_rows(self.runtime.store, self._rows)
 
     def _run(self, chunk: Sequence[PlannedVariant]) -> list[Result]:
         finishing: list[Future[Result | None]] = []
@@ -252,4 +255,5 @@ class _Chunk:
                 defer_row=True,
             )
             self._rows.append(commit.row)
-        return result
+        # Another process may have taken the key over and been quicker.
+        return result if commit.attempt == claim.attempt else replace(result, status="cached")

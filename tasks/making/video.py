@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +13,6 @@ from tasks.making.runtime import Runtime
 
 if TYPE_CHECKING:
     from prior_engine import Snapshot
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder for files on their way into the store; gone afterwards, whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
-        yield Path(folder)
 
 
 def write_files(

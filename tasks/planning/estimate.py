@@ -42,7 +42,7 @@ def estimate(plan: Plan, store: Store) -> Estimate:
         & (pc.field("height") == identity.height)
         & (pc.field("frames") == identity.frames)
     )
-    rows = store.manifest(same, _COLUMNS).to_pylist()
+    rows = store.manifest(same, _COLUMNS, past_damage=True).to_pylist()
     timed = [row for row in rows if row["steps_run"] and row["denoise_s"] is not None]
     if not timed:
         return Estimate(seconds=None, bytes=_guessed_bytes(plan), from_rows=0)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from prior_store import Store
 
 
+_DAMAGED_TOLD = 5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Everything that a batch will do, in order."""
@@ -102,8 +105,14 @@ def _parents_first(rows: Sequence[Row]) -> list[Row]:
 
 
 def _with_cached(planner: Planner, store: Store) -> Plan:
-    known = store.rows_by_key([*planner.priors, *(variant.key for variant in planner.variants.values())])
-    done = {key for key, row in known.items() if row["status"] == "done"}
+    names = {key: f"prior {prior.name!r}" for key, prior in planner.priors.items()}
+    names |= {variant.key: f"row {variant.row_id!r}" for variant in planner.variants.values()}
+    known = store.rows_by_key(names, ["kind", "status"])
+    passed_over = [f"{text}; rows that it lists count as missing until they are met" for text in store.passed_over]
+    listed = {key: (row["kind"], key) for key, row in known.items() if row["status"] == "done"}
+    # The list is an index: what a run counts on is looked at itself.
+    damaged = store.damaged(listed.values())
+    done = {key for key, one in listed.items() if one not in damaged}
     needed: dict[str, set[int]] = {}
     for variant in planner.variants.values():
         if variant.parent_kind == "priors" and variant.way.start == "snapshot":
@@ -126,7 +135,18 @@ def _with_cached(planner: Planner, store: Store) -> Plan:
         start_from=planner.start_from,
         warnings=tuple(dict.fromkeys(planner.notes)),
     )
-    return replace(plan, warnings=(*plan.warnings, *_dear(plan)))
+    return replace(plan, warnings=(*passed_over, *_told(damaged, names), *plan.warnings, *_dear(plan)))
+
+
+def _told(damaged: Mapping[tuple[str, str], str], names: Mapping[str, str]) -> list[str]:
+    """Say what is damaged, and what becomes of it."""
+    told = [
+        f"{names[key]} is damaged and counts as missing: {text.partition(';')[0]}"
+        for (_, key), text in list(damaged.items())[:_DAMAGED_TOLD]
+    ]
+    if len(damaged) > len(told):
+        told.append(f"{len(damaged) - len(told)} more are damaged and count as missing; see: headstart store verify")
+    return told
 
 
 def _dear(plan: Plan) -> list[str]:

@@ -35,6 +35,10 @@ class StoreSettings(Group):
         default_factory=dict, description="fsspec options (endpoint, profile); secrets only in the environment"
     )
     verify_hashes: bool = Field(True, description="check the sha256 of every file that is read")
+    verify: Literal["size", "full"] = Field(
+        "size",
+        description="what is counted on: objects whose files are there in their sizes, or (`full`) with the right sha256",
+    )
 
     @field_validator("storage_options")
     @classmethod

@@ -36,6 +36,7 @@ def faulty_store(script=None):
     files = ObjectFiles("faulty://bucket/store", filesystem=fs)
     files.pause = lambda _s: None
     store = Store(files, open_root(files, create=True))
+    store.require_writable()
     fs.script.update(script or {})
     return store, fs
 
@@ -313,8 +314,9 @@ class Careless(Faulty):
 def test_a_backend_that_ignores_conditions_runs_with_one_writer():
     fs = Careless()
     files = ObjectFiles("faulty://bucket/store", filesystem=fs)
+    store = Store(files, open_root(files, create=True))
     with pytest.warns(SingleWriterWarning, match="only one process"):
-        store = Store(files, open_root(files, create=True))
+        store.require_writable()
     assert store.capabilities.mode == "single writer"
     before = files.read("STORE.json")
     commit = put_object(store, 1)
@@ -323,6 +325,8 @@ def test_a_backend_that_ignores_conditions_runs_with_one_writer():
     assert put_object(store, 1) == commit
     assert not files.create(f"priors/{commit.key[:2]}/{commit.key}/COMMIT.json", b"other")
     with pytest.warns(SingleWriterWarning):
-        open_root(ObjectFiles("faulty://bucket/store", filesystem=fs), create=False)
+        assert not open_root(
+            ObjectFiles("faulty://bucket/store", filesystem=fs), create=False
+        ).capabilities.exclusive_create
     assert files.read("STORE.json") == before
     assert store.verify().ok

@@ -10,6 +10,7 @@ import torch
 import flows
 from prior_store import Store, recipe_key
 from prior_store.layout import KINDS
+from tasks.errors import PlanError
 
 OLD = Path(__file__).parent / "old_stores"
 SETTINGS = [
@@ -88,10 +89,18 @@ def test_the_same_sheet_takes_no_step_and_loads_no_model(old, work):
 
 
 @pytest.mark.process
-def test_what_failed_then_is_tried_again_and_only_that(old, work):
+def test_what_failed_then_is_tried_again_and_only_that(old, work, monkeypatch):
+    # The release that made it looked at a LoRA file only when it was put on.
+    monkeypatch.setattr("prior_engine.requests.conditioning.check_lora", lambda file, path: None)
     result = flows.render_sheet("later.csv", overrides=[*SETTINGS, "start=line"])
     assert (result.cached, result.done, result.steps_run, len(result.failed)) == (1, 0, 0, 1)
     assert "forward" not in work
+
+
+def test_what_failed_then_is_refused_now_before_anything_runs(old, work):
+    with pytest.raises(PlanError, match=r"later\.csv:3, column lora: .*broken\.safetensors' cannot be read"):
+        flows.render_sheet("later.csv", overrides=[*SETTINGS, "start=line"])
+    assert work == []
 
 
 @pytest.mark.process

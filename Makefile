@@ -39,13 +39,16 @@ READ := format lint types layers spelling
 # Each part of `make quick` speaks when it has ended, where make is able to hold it back so long.
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: check quick-tests $(READ) docs dev
-check: $(READ) docs coverage ## All that CI runs: format, lint, types, layers, spelling, docs, tests
+.PHONY: check quick-tests drills-short $(READ) docs dev
+check: $(READ) docs coverage drills-short ## All that CI runs: format, lint, types, layers, spelling, docs, tests, short drills
 
 quick-tests: dev
 	@$(PYTEST) -q -m quick --hypothesis-profile=quick --durations=5 --durations-min=2 $(ARGS)
 
-format: dev ## Check the formatting (make fix mends it)
+drills-short: dev
+	@$(BIN)/python -m benchmarks.drills.run --short
+
+format: dev ## Check the formatting (make fix corrects it)
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make fix"; exit 1; }
 
 lint: dev ## Check the code for mistakes
@@ -72,7 +75,7 @@ coverage: dev ## Run the tests with coverage; under 90 % of engine or store is a
 	  $(BIN)/coverage report --include="$$part/*" --skip-covered --fail-under=90 || \
 	    { echo "$$part is tested to less than 90 % of its lines and branches; the lines without a test stand above"; exit 1; }; done
 
-fix: dev ## Format and mend what can be mended by machine
+fix: dev ## Format, and correct what a machine can correct
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 docs-write: dev ## Write the generated reference pages
@@ -81,8 +84,18 @@ docs-write: dev ## Write the generated reference pages
 screenshots: dev ## Take the pictures of UI and report from a real batch (needs Chromium; ARGS=FOLDER says where to)
 	@$(BIN)/python -m docs.screenshots $(ARGS)
 
+.PHONY: audit
+audit: ## Compare the pinned packages with the known advisories (needs the network)
+	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	@$(PYTHON) -c 'import urllib.request; urllib.request.urlopen("https://pypi.org/pypi/pip/json", timeout=10)' 2>/dev/null || \
+	  { echo "NOT AUDITED: https://pypi.org, where the advisories are, cannot be reached from here"; exit 1; }
+	@$(VENV)-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
 ##@ Measuring
-.PHONY: bench bench-gpu fidelity demo-train
+.PHONY: drills bench bench-gpu fidelity demo-train
+drills: dev ## Do harm to real batches, try attacks, and print what came of it (an hour; ARGS=--short: three minutes)
+	@$(BIN)/python -m benchmarks.drills.run $(ARGS)
+
 bench: dev ## Run the benchmarks (minutes; results to benchmarks/results)
 	@for script in $(wildcard benchmarks/engine/*.py benchmarks/store/*.py benchmarks/workflow/*.py); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 

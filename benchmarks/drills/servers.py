@@ -16,7 +16,7 @@ ROWS = IDENTITIES * _PROMPTS
 
 
 @contextmanager
-def served(stage: Stage) -> Iterator[None]:
+def served(stage: Stage, port: int = _PORT) -> Iterator[None]:
     """A server of its own for this drill."""
     from flows.on_prefect import server
     from tasks.settings import ServerSettings
@@ -26,7 +26,7 @@ def served(stage: Stage) -> Iterator[None]:
         del os.environ[name]
     os.environ["HEADSTART_HOME"] = str(stage.folder / "home")
     try:
-        server.start(ServerSettings(port=_PORT))
+        server.start(ServerSettings(port=port))
         yield
     finally:
         server.stop()

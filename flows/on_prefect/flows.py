@@ -129,7 +129,9 @@ def _served(lines: Sequence[str], only: Only) -> State[Any]:
     """The body of a flow that Prefect itself has started."""
     prepared = with_own_batch(prepare(allowed(lines), only))
     with in_flow_run(_to_do(prepared)) as shown:
-        return _ended(prepared, _run(prepared, shown))
+        state = _ended(prepared, _run(prepared, shown))
+        shown.ended_unheard(state)
+    return state
 
 
 def _to_do(prepared: Prepared) -> str:

@@ -62,7 +62,7 @@ class Server:
     port: int
     started: str
     # Servers of earlier versions let everybody in.
-    guarded: bool = False
+    private: bool = False
 
     @property
     def ui_url(self) -> str:
@@ -114,7 +114,7 @@ def start(settings: ServerSettings) -> Server:
     folder = _folder()
     with _start_lock(folder):
         server = running()
-        if server is not None and not server.guarded:
+        if server is not None and not server.private:
             stop()
             server = None
         server = server or _spawn(folder, _free_port(settings.port), settings)
@@ -232,14 +232,14 @@ def _spawn(folder: Path, port: int, settings: ServerSettings) -> Server:
             cwd=folder,
         )
     _CHILDREN[process.pid] = process
-    server = Server(pid=process.pid, port=port, started=process_start(process.pid) or "", guarded=True)
+    server = Server(pid=process.pid, port=port, started=process_start(process.pid) or "", private=True)
     with open(_record(), "w", opener=privately) as record:
         json.dump(asdict(server), record)
     return server
 
 
 def _command(port: int) -> list[str]:
-    return [sys.executable, "-m", "flows.on_prefect.door.guard", str(port)]
+    return [sys.executable, "-m", "flows.on_prefect.door.keeper", str(port)]
 
 
 def _wait_until_healthy(server: Server) -> None:

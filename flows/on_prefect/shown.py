@@ -61,6 +61,11 @@ class Shown:
         body = {"key": key, "type": kind, "description": description, "flow_run_id": str(self.run)}
         self.window.tell("POST", "/artifacts/", {**body, "data": data if kind == "markdown" else json.dumps(data)})
 
+    def ended_unheard(self, state: Any) -> None:
+        """Tell how the flow run ended where Prefect's engine does, if it will find nobody who listens."""
+        if self.window.away:
+            self.ended(state)
+
     def ended(self, state: Any) -> None:
         """Tell how the flow run ended, where no engine of Prefect's does."""
         kept = {"type": state.type.value, "name": state.name, "message": state.message}

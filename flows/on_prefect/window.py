@@ -33,6 +33,9 @@ _LONGEST_PAUSE_S = 5.0
 _AGAIN_S = 30.0
 # What a server answers that no further try would change.
 _FINAL = frozenset({400, 404, 405, 409, 413, 422})
+# How often it may fail over one letter while it says that it is ready.
+_STUMBLES = 12
+_KEPT_S = 7 * 24 * 3600.0
 _GATHERED = {"/events", "/logs/"}
 
 
@@ -55,7 +58,13 @@ class Window:
         self._closing = False
         self._away_since: float | None = None
         self._given_up = 0
+        self._stumbles = 0
         self._thread = threading.Thread(target=self._work, name="headstart-window", daemon=True)
+
+    @property
+    def away(self) -> bool:
+        """Whether the server did not answer when it was last told something."""
+        return self._away_since is not None
 
     def tell(self, method: str, path: str, body: Any) -> None:
         """Hand in a letter; what is said of events and logs is one entry of their list."""
@@ -107,6 +116,7 @@ class Window:
                     tries = 0
                     continue
                 self._put_back(letter)
+                self._repeat_what_may_be_lost()
                 if self._closing and tries:
                     return
                 tries += 1
@@ -146,21 +156,34 @@ class Window:
             client.request(letter.method, letter.path, json=letter.body, timeout=timeout)
         except Exception as error:  # noqa: BLE001  whatever went wrong, the run does not stop because a window is shut
             status = getattr(getattr(error, "response", None), "status_code", None)
-            if status in _FINAL:
-                log.debug("the Prefect server refused %s: %s", letter.path, error)
+            if status in _FINAL or (status is not None and self._stumbled(client)):
+                log.warning("the Prefect server does not take %s: %s", letter.path, str(error).splitlines()[0])
+                self._stumbles = 0
                 return True
             self._found_away(error)
             return False
+        self._stumbles = 0
         self._found_there(letter)
         return True
+
+    def _stumbled(self, client: Any) -> bool:
+        """Whether it is this letter that it cannot take, again and again, and not its database that is away."""
+        try:
+            client.request("GET", "/ready", timeout=_TIMEOUT_AWAY_S)
+        except Exception:  # noqa: BLE001  whatever is wrong with it, it is not the letter
+            return False
+        self._stumbles += 1
+        return self._stumbles > _STUMBLES
 
     def _found_away(self, error: Exception) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
             log.warning("the Prefect server does not answer (%s); the run goes on without it", type(error).__name__)
-            with self._changed:
-                self._letters.extendleft(letter for _, letter in reversed(self._sent))
-                self._sent.clear()
+
+    def _repeat_what_may_be_lost(self) -> None:
+        with self._changed:
+            self._letters.extendleft(letter for _, letter in reversed(self._sent))
+            self._sent.clear()
 
     def _found_there(self, letter: Letter) -> None:
         now = time.monotonic()
@@ -209,6 +232,9 @@ def _left_behind() -> Iterator[Letter]:
     for file in sorted(_kept_in().glob("*.json")) if _kept_in().is_dir() else []:
         taken = file.with_suffix(".taken")
         try:
+            if time.time() - file.stat().st_mtime > _KEPT_S:
+                file.unlink()
+                continue
             kept: Mapping[str, Any] = json.loads(file.read_text())
             if kept["server"] != _address():
                 continue

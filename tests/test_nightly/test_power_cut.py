@@ -1,4 +1,7 @@
-"""A power cut in the night: everything dies at once, and the next run starts all the same. A live run is left alone."""
+"""A power cut in the night, and a form that is filled in to read what lies elsewhere.
+
+Everything dies at once, and the next run starts all the same; a live run is left alone.
+"""
 
 import asyncio
 import contextlib
@@ -87,3 +90,38 @@ def test_after_a_power_cut_the_next_run_starts(folder, tmp_path):
             second = api.ask(f"/deployments/{deployment}/create_flow_run", {})["id"]
             wait_for(lambda: len(finished()) > kept, log)
             assert api.ask(f"/flow_runs/{second}")["state"]["type"] == "RUNNING"
+
+
+def test_the_form_of_a_deployment_reads_nothing_that_lies_elsewhere(folder, tmp_path, prefect_server):
+    (tmp_path / "elsewhere.csv").write_text("identity,prompt\nfox,the first line of another file\n")
+    (folder / "here").mkdir()
+    (folder / "sheet.csv").rename(folder / "here" / "sheet.csv")
+    api = Deployments(prefect_server)
+    command = [sys.executable, "-m", "flows.cli", "nightly", "sheet=here/sheet.csv", *SETTINGS[1:], "--every", "3600"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    with (
+        (folder / "served.log").open("w") as log,
+        subprocess.Popen([*command, "--name", "bounded"], env=environment, stdout=log, stderr=log) as serving,
+    ):
+        try:
+            deployment = wait_for(lambda: api.deployment("bounded"), folder / "served.log")
+            told = {
+                "sheet": str(tmp_path / "elsewhere.csv"),
+                "overrides": ["server.database=sqlite:///x", "guidance=3"],
+            }
+            run = api.ask(f"/deployments/{deployment}/create_flow_run", {"parameters": told})["id"]
+            final = {"FAILED", "CRASHED", "COMPLETED"}
+            state = wait_for(lambda: ended_in(api, run, final), folder / "served.log")
+        finally:
+            serving.send_signal(signal.SIGTERM)
+            serving.wait(120)
+    assert state["type"] == "FAILED", state
+    assert f"sheet={tmp_path / 'elsewhere.csv'}' lies outside of" in state["message"]
+    assert "server.database=sqlite:///x' is nothing that a deployment can be told" in state["message"]
+    assert "guidance" not in state["message"].partition("lies outside")[0]
+    assert "first line" not in state["message"]
+
+
+def ended_in(api, run, final):
+    state = api.ask(f"/flow_runs/{run}")["state"]
+    return state if state["type"] in final else None

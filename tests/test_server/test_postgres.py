@@ -12,17 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_server.test_ui import MANY, Batches, launch, settled
+from own_server import own_home, started
+from test_server.test_ui import MANY, Batches, launch, prepared, settled
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
+PORT = 5000
 PROGRAMS = shutil.which("initdb") or next(
     iter(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))), None
 )
 
 
 @pytest.fixture
-def database():
-    """The URL of an empty database in a Postgres of its own."""
+def postgres():
+    """The URL of an empty database in a Postgres of its own, and the process."""
     if PROGRAMS is None:
         pytest.skip("NOT PROVEN HERE: no Postgres on this machine; install the package postgresql")
     folder = Path(tempfile.mkdtemp(prefix="headstart-postgres-"))
@@ -56,7 +58,7 @@ def database():
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < end, (folder / "log").read_text()
             time.sleep(0.1)
-        yield f"postgresql+asyncpg://headstart@127.0.0.1:{port}/postgres"
+        yield f"postgresql+asyncpg://headstart@127.0.0.1:{port}/postgres", process
     finally:
         process.terminate()
         process.wait(120)
@@ -87,21 +89,38 @@ def asked(database, query):
         return pool.submit(lambda: asyncio.run(ask())).result()
 
 
-def test_a_batch_is_recorded_in_postgres(database, tiny_t2v, tmp_path, monkeypatch):
-    from flows.on_prefect import server
-
-    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
-    for name in ("PREFECT_API_URL", "PREFECT_UI_URL", "PREFECT_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    try:
-        where = [f"server.database={database}", "server.port=4420"]
+def test_a_batch_is_recorded_in_postgres(postgres, tiny_t2v, tmp_path):
+    database, _ = postgres
+    with own_home(tmp_path / "home"):
+        where = [f"server.database={database}", f"server.port={PORT}"]
         said = launch(tmp_path, tiny_t2v, 40, 4, [MANY, "20", "0"], "on-postgres", *where)
         assert said.returncode == 1, said.stderr
-        api = Batches(server.running())
+        api = Batches(started(PORT))
         states = settled(api, api.run_of("on-postgres"), 40 + 4 + 1)
         assert states == {"COMPLETED": 43, "FAILED": 2}
         assert asked(database, "select count(*) from task_run") == 45
         assert asked(database, "select name from flow_run") == "on-postgres"
-    finally:
-        server.stop()
     assert not (tmp_path / "home" / "server" / "prefect.db").exists(), "no SQLite beside it"
+
+
+def test_a_batch_outlives_the_database_behind_the_server(postgres, tiny_t2v, tmp_path):
+    database, process = postgres
+    gate = tmp_path / "gate"
+    with own_home(tmp_path / "home"):
+        where = [f"server.database={database}", f"server.port={PORT}"]
+        command = prepared(tmp_path, tiny_t2v, 120, 3, [MANY, "0", "0"], "orphaned", *where)
+        command["env"] |= {"HEADSTART_TEST_GATE": str(gate)}
+        with subprocess.Popen(**command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as batch:
+            end = time.monotonic() + 240
+            while not list((tmp_path / "store" / "batches").glob("orphaned/rows-*.json")):
+                assert batch.poll() is None, batch.communicate()
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
+            gate.touch()
+            out, err = batch.communicate(timeout=240)
+    assert batch.returncode == 0, err
+    assert "120 variants made, 0 already there, 0 failed" in out
+    assert "Traceback" not in err
+    assert (tmp_path / "store" / "batches" / "orphaned" / "report.html").exists()

@@ -225,7 +225,7 @@ def test_a_server_of_an_older_version_is_replaced(home):
     known = json.loads(record.read_text())
     record.write_text(json.dumps({name: known[name] for name in ("pid", "port", "started")}))
     second = server.start(LOCAL)
-    assert second.guarded
+    assert second.private
     assert second.pid != first.pid
     assert server.process_start(first.pid) != first.started
 

@@ -1,6 +1,6 @@
-"""The Prefect server with a guard at its door: `python -m flows.on_prefect.door.guard PORT`.
+"""The Prefect server with a keeper at its door: `python -m flows.on_prefect.door.keeper PORT`.
 
-A page of any website can send requests to a server on this machine. So the guard takes only requests that name this
+A page of any website can send requests to a server on this machine. So the keeper takes only requests that name this
 server as their host (a foreign name could be made to point here) and that come from no other page; Prefect's own
 password and CSRF check stand behind it.
 """
@@ -30,7 +30,7 @@ _ENTRANCE_HEADERS = [
 ]
 
 
-class Guard:
+class Keeper:
     """An ASGI application around another one."""
 
     def __init__(self, app: App, port: int) -> None:
@@ -75,7 +75,9 @@ def main(port: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    uvicorn.run(Guard(create_app(final=True), port), host="127.0.0.1", port=port, log_level="info", server_header=False)
+    uvicorn.run(
+        Keeper(create_app(final=True), port), host="127.0.0.1", port=port, log_level="info", server_header=False
+    )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ audit: ## Compare the pinned packages with the known advisories (needs the netwo
 
 ##@ Measuring
 .PHONY: drills bench bench-gpu fidelity demo-train
-drills: dev ## Do harm to real batches, try attacks, and print what came of it (an hour; ARGS=--short: three minutes)
+drills: dev ## Do harm to real batches, try attacks, and print what came of it (half an hour; ARGS=--short: three minutes)
 	@$(BIN)/python -m benchmarks.drills.run $(ARGS)
 
 bench: dev ## Run the benchmarks (minutes; results to benchmarks/results)

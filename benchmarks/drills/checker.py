@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +12,11 @@ import pyarrow.parquet as pq
 
 @dataclass
 class Seen:
-    """What a store holds: the digests of whole objects, what is not whole, how often a row says that a key was made."""
+    """What a store holds: the digests of whole objects, what is not whole, and where rows say that a key was made."""
 
     whole: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
-    made: Counter[tuple[str, str]] = field(default_factory=Counter)
+    made: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     def bits(self) -> dict[str, str]:
         """The latents of every variant."""
@@ -43,7 +42,7 @@ def look(root: Path) -> Seen:
             seen.broken.append(f"{kind}/{key}")
     for row in _rows(root):
         if row["status"] == "done":
-            seen.made[row["kind"], row["key"]] += 1
+            seen.made.setdefault((row["kind"], row["key"]), set()).add(row["video_uri"])
     return seen
 
 
@@ -53,8 +52,8 @@ def lost(before: Seen, after: Seen) -> int:
 
 
 def doubled(seen: Seen) -> int:
-    """Keys that were made more than once."""
-    return sum(times > 1 for times in seen.made.values())
+    """Keys of which rows name more than one video: they were made more than once. A row may stand there twice."""
+    return sum(len(places) > 1 for places in seen.made.values())
 
 
 def unlisted(seen: Seen) -> int:
@@ -72,7 +71,7 @@ def _rows(root: Path) -> list[dict[str, str]]:
             continue
         told = (table.schema.metadata or {}).get(b"headstart.absorbed", b"[]")
         absorbed |= {str(root / path) for path in json.loads(told)}
-        found.append((str(file), table.select(["kind", "key", "status"]).to_pylist()))
+        found.append((str(file), table.select(["kind", "key", "status", "video_uri"]).to_pylist()))
     return [row for file, rows in found if file not in absorbed for row in rows]
 
 

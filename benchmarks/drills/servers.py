@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from benchmarks.drills import checker
 from benchmarks.drills.stage import IDENTITIES, Stage, Tally
 
 _PORT = 4980
@@ -60,4 +61,4 @@ def killed(stage: Stage, tally: Tally, away: float) -> None:
     seen = stage.look()
     tally.wrong += len(seen.broken)
     tally.lost += ROWS - len(seen.bits())
-    tally.doubled += sum(times > 1 for times in seen.made.values())
+    tally.doubled += checker.doubled(seen)

@@ -104,6 +104,9 @@ def test_97_of_100_are_made_3_are_named_and_a_run_after_mending_makes_just_these
     assert len(tries) == 2
 
     assert flow_state("poison") == ("COMPLETED", "CompletedWithFailures")
+    # Whoever looks there reads why, beside the task run that it is about.
+    lines = log_of("poison")
+    assert any("row10" in line.message and "NaN" in line.message and line.task_run_id for line in lines), lines
     report = (folder / "store" / "batches" / "poison" / "report.html").read_text()
     assert report.count('data-status="failed"') == 3
 
@@ -146,3 +149,18 @@ def flow_state(name):
             flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])), sort=FlowRunSort.START_TIME_DESC
         )
     return runs[0].state.type.value, runs[0].state.name
+
+
+def log_of(name):
+    """The log lines of the latest flow run of this name, as the UI shows them."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterName,
+        LogFilter,
+        LogFilterFlowRunId,
+    )  # fmt: skip
+
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
+        return client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))

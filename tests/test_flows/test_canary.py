@@ -1,15 +1,11 @@
 """A canary in every place where somebody might put a secret is found nowhere afterwards."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.test_flows.conftest import TINY, sheet_text
+from tests.test_flows.conftest import TINY, Ended, sheet_text
 
-ROOT = Path(__file__).resolve().parents[2]
 CANARY = "c4n4ry-5ecret"
 DATABASE = f"server.database=postgresql+asyncpg://prefect:{CANARY}@127.0.0.1:9/prefect"
 OPTIONS = "store.storage_options"
@@ -18,19 +14,17 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-def asked(tmp_path, tiny_t2v):
+def asked(tmp_path, tiny_t2v, prepared):
     (tmp_path / "s.csv").write_text(sheet_text(["fox"], ["runs"]))
-
     # The server that other tests share would be used instead of the one that is asked for here.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
 
     def ask(*words, **environment):
-        said = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *words], cwd=tmp_path, capture_output=True, text=True, timeout=200,
-            env={**inherited, "PYTHONPATH": str(ROOT), "HEADSTART_HOME": str(tmp_path / "home"), "NO_COLOR": "1", **environment},
-        )  # fmt: skip
-        assert CANARY not in said.stdout + said.stderr
-        return said
+        own = {"HEADSTART_HOME": str(tmp_path / "home"), "NO_COLOR": "1", **environment}
+        process = prepared.start(words, tmp_path, {**inherited, **own})
+        out, err = process.communicate(200)
+        assert CANARY not in out + err
+        return Ended(process.returncode, out, err)
 
     ask.model = [f"model={tiny_t2v}", *TINY, "store=store", "sheet=s.csv"]
     return ask

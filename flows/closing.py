@@ -43,7 +43,7 @@ def batch_closing(prepared: Prepared, result: BatchResult, ui: str | None, overr
     lines.append(f"Report:  {result.report or later}")
     lines.append(f"Videos:  {prepared.store.url}/{'priors' if prepared.only == 'priors' else 'variants'}")
     if ui:
-        lines.append(f"UI:      {ui}")
+        lines.append(f"UI:      {ui} (a new browser is let in by: headstart ui open)")
     failed = result.failed_rows
     lines += [f"Failed:  {row.name}: {row.error}" for row in failed[:2]]
     if len(failed) > 2:
@@ -89,5 +89,5 @@ def study_closing(found: Found, ui: str | None, overrides: Sequence[str]) -> str
     elif not found.kept:
         lines.append(f"Not kept for start_step=auto: measure {LEAST_PAIRS} pairs or more, or add --force.")
     if ui:
-        lines.append(f"UI:      {ui}")
+        lines.append(f"UI:      {ui} (a new browser is let in by: headstart ui open)")
     return "\n".join(lines) + "\n"

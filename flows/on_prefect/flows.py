@@ -18,6 +18,7 @@ from flows.graph.batch import BatchResult, run_batch
 from flows.graph.watch import OnChange
 from flows.on_prefect.artifacts import publish_summary
 from flows.on_prefect.door.bounds import allowed
+from flows.on_prefect.orphans import name_own_process
 from flows.on_prefect.shown import Shown, as_flow_run, in_flow_run
 from flows.prepare import Only, Prepared, prepare, with_own_batch
 from tasks.making.devices import workers_of
@@ -127,6 +128,7 @@ def run_as_flow(prepared: Prepared, overrides: Sequence[str], on_change: OnChang
 
 def _served(lines: Sequence[str], only: Only) -> State[Any]:
     """The body of a flow that Prefect itself has started."""
+    name_own_process()
     prepared = with_own_batch(prepare(allowed(lines), only))
     with in_flow_run(_to_do(prepared)) as shown:
         state = _ended(prepared, _run(prepared, shown))

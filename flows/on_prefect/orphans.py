@@ -21,6 +21,18 @@ def own_labels() -> dict[str, Any]:
     return {f"{_LABEL}{name}": value for name, value in this_process().items()}
 
 
+def name_own_process() -> None:
+    """Say which process this flow run is, before anything that may take long: planning may hash a large model first."""
+    from prefect import get_client
+    from prefect.runtime import flow_run
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(UUID(str(flow_run.id)), own_labels())
+    except Exception as error:  # noqa: BLE001  it is told once more when its work begins
+        log.debug("the Prefect server was not told which process this is: %s", error)
+
+
 async def close_orphans(deployment: UUID) -> int:
     """Mark the runs of a deployment as crashed whose process is gone; returns how many."""
     from prefect import get_client

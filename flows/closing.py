@@ -50,6 +50,8 @@ def batch_closing(prepared: Prepared, result: BatchResult, ui: str | None, overr
         lines.append(f"         and {len(failed) - 2} more; the report has them all")
     if result.interrupted:
         lines.append(f"Interrupted with {result.left} rows left. Continue with: {command}")
+    elif result.given_up and result.left:
+        lines.append(f"Given up with {result.left} rows left: {result.why_given_up}. Continue with: {command}")
     elif failed:
         lines.append(f"To make only what is missing, run it again: {command}")
     return "\n".join(lines) + "\n"

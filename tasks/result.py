@@ -26,6 +26,8 @@ class Result:
     identity: str = ""
     error: str | None = None
     transient: bool = False
+    # Whether all that is left would meet the same end, so that it is not worth trying: the disk is full.
+    for_all: bool = False
     steps_run: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     attempts: int = 1
@@ -54,6 +56,11 @@ def may_pass(error: BaseException) -> bool:
     if isinstance(error, _LASTING) or type(error).__name__ in _LASTING_NAMES:
         return False
     return isinstance(error, OSError | ConnectionError | TimeoutError) or type(error).__name__ == "ClaimLostError"
+
+
+def meets_all(error: BaseException) -> bool:
+    """Would whatever comes next end the same way?"""
+    return type(error).__name__ == "NoSpaceError"
 
 
 def reason(error: BaseException) -> str:

@@ -44,7 +44,7 @@ class BatchResult:
     seconds: float
     steps_run: int
     interrupted: bool
-    over_limit: bool
+    given_up: bool
 
     @property
     def done(self) -> int:
@@ -71,6 +71,13 @@ class BatchResult:
         """Rows that failed; where only priors were asked for, priors."""
         rows = tuple(result for result in self.failed if result.kind == "variant")
         return rows or self.failed
+
+    @property
+    def why_given_up(self) -> str:
+        """Why it ended early, where nobody asked for that."""
+        if any(result.for_all for result in self.results):
+            return "what ended the last one would end all others too"
+        return "more failed than max_failures allows"
 
     @property
     def left(self) -> int:
@@ -106,7 +113,7 @@ def run_batch(prepared: Prepared, means: Means) -> BatchResult:
         seconds=progress.seconds,
         steps_run=progress.steps_run,
         interrupted=ran.interrupted,
-        over_limit=ran.over_limit,
+        given_up=ran.given_up,
     )
 
 

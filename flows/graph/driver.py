@@ -45,12 +45,13 @@ class Driver:
         self._grouped = sum(work.group is not None for work in graph.works)
         self._measured, self._busy = 0, 0.0
         self._failed: Counter[str] = Counter()
+        self._hopeless = False
 
     @property
-    def over_limit(self) -> bool:
-        """Whether more works failed than the graph allows."""
+    def given_up(self) -> bool:
+        """Whether more works failed than the graph allows, or one for a reason that all others would meet."""
         limit = self.graph.max_failures
-        return limit is not None and self._failed[self.graph.counted] > limit
+        return self._hopeless or (limit is not None and self._failed[self.graph.counted] > limit)
 
     def drive(self) -> list[Result]:
         """Do all that can be done."""
@@ -62,7 +63,7 @@ class Driver:
                 self._in_flight -= 1
                 self._opening -= chunk.works[0].id in self._opens
                 self._take(chunk, outcome)
-                if self.over_limit:
+                if self.given_up:
                     self.stop.set()
                 self._submit_ready()
         except BaseException:
@@ -183,6 +184,7 @@ class Driver:
     def _count(self, work: Work, result: Result) -> None:
         self.results[result.id] = result
         self._failed[result.kind] += result.failed
+        self._hopeless |= result.for_all
         if work.group is not None and result.status == "done":
             self._measured += 1
             self._busy += result.work_seconds

@@ -39,7 +39,7 @@ class Ran:
 
     results: tuple[Result, ...]
     interrupted: bool
-    over_limit: bool
+    given_up: bool
 
 
 def run_graph(
@@ -67,9 +67,7 @@ def run_graph(
             results = driver.drive()
     finally:
         forget(context)
-    return Ran(
-        results=tuple(results), interrupted=stop.is_set() and not driver.over_limit, over_limit=driver.over_limit
-    )
+    return Ran(results=tuple(results), interrupted=stop.is_set() and not driver.given_up, given_up=driver.given_up)
 
 
 @contextmanager

@@ -153,8 +153,8 @@ def _ended(prepared: Prepared, result: BatchResult) -> State[Any]:
         message = f"{counts(prepared, result)}; report: {result.report}"
     if result.interrupted:
         return Cancelled(message=f"interrupted: {message}")
-    if result.over_limit:
-        return Failed(message=f"more failures than max_failures allows: {message}")
+    if result.given_up:
+        return Failed(message=f"given up early, {result.why_given_up}: {message}")
     if result.failed:
         return Completed(name="CompletedWithFailures", message=message)
     return Completed(message=message)

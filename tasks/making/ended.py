@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.context import Context
 from tasks.planning.planned import PlannedPrior, PlannedVariant
-from tasks.result import Result, may_pass, reason
+from tasks.result import Result, may_pass, meets_all, reason
 
 if TYPE_CHECKING:
     from prior_store import Store
@@ -39,6 +39,7 @@ def failed(work: PlannedPrior | PlannedVariant, error: BaseException, context: C
         status="failed",
         error=reason(error),
         transient=may_pass(error),
+        for_all=meets_all(error),
         attempts=context.attempt,
     )
 

@@ -9,9 +9,10 @@ from tasks.settings.places import SheetSettings, StoreSettings
 from tasks.settings.results import AccelSettings, ModelSettings, PriorSettings, ScheduleSettings, VideoSettings
 from tasks.settings.running import RunnerSettings, ServerSettings
 from tasks.settings.state import state_dir
-from tasks.settings.tree import Settings
+from tasks.settings.tree import MAX_SEED, Settings
 
 __all__ = [
+    "MAX_SEED",
     "AccelSettings",
     "GuardSettings",
     "InflectionSettings",

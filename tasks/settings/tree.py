@@ -14,6 +14,9 @@ from tasks.settings.results import AccelSettings, ModelSettings, PriorSettings, 
 from tasks.settings.running import RunnerSettings, ServerSettings
 from tasks.settings.tail import StepsOfTail
 
+# The largest that the manifest's column holds.
+MAX_SEED = 2**63 - 1
+
 
 class Settings(Group):
     """All settings of one batch."""
@@ -47,7 +50,7 @@ class Settings(Group):
         None, ge=0, description="guidance scale, for rows that name none; null = model.guidance"
     )
     negative_prompt: str | None = Field(None, description="negative prompt of rows that name none")
-    seed: int = Field(0, ge=0, description="seed of rows that name none")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="seed of rows that name none")
     retries: int = Field(
         2, ge=0, le=20, description="how often a row is tried again after an error that may pass (storage, network)"
     )

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from prior_engine.errors import RequestError
 from prior_engine.requests.steps import Tail, parse_tail
+from tasks.settings import MAX_SEED
 from tasks.sheets.raw import shown
 
 _NAME = re.compile(r"[^\s/\\\x00-\x1f\x7f](?:[^/\\\x00-\x1f\x7f]{0,98}[^\s/\\\x00-\x1f\x7f])?")
 MAX_NAME = 100
 MAX_TEXT = 20_000
-MAX_SEED = 2**63 - 1
 # Tags of a row, or LoRA files.
 MAX_PARTS = 100
 

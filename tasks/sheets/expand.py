@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.sheets.columns import COLUMNS, MAX_SEED, MAX_TEXT, is_empty, refused
+from tasks.settings import MAX_SEED
+from tasks.sheets.columns import COLUMNS, MAX_TEXT, is_empty, refused
 from tasks.sheets.names import Names
 from tasks.sheets.raw import RawRow, shown
 from tasks.sheets.rows import Row

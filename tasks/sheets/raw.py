@@ -45,10 +45,15 @@ def column_names(names: Iterable[Any], place: str) -> list[str]:
     found = [str(name).strip().lower() for name in names]
     if len(found) > MAX_COLUMNS:
         raise SheetError(f"{place}: {len(found)} columns; a sheet may have at most {MAX_COLUMNS}")
-    doubled = sorted(column for column, times in Counter(found).items() if column and times > 1)
-    if doubled:
-        raise SheetError(f"{place}: columns {shown(doubled)} appear twice; keep one of each")
+    once_each((column for column in found if column), place, "columns ")
     return found
+
+
+def once_each(names: Iterable[str], place: str, what: str = "") -> None:
+    """Refuse names that stand there twice: whatever reads them would take one of the two without a word."""
+    doubled = sorted(name for name, times in Counter(names).items() if times > 1)
+    if doubled:
+        raise SheetError(f"{place}: {what}{shown(doubled)} appear twice; keep one of each")
 
 
 def named_row(place: str, cells: Mapping[Any, Any]) -> RawRow:

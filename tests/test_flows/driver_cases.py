@@ -25,7 +25,7 @@ def plain(items, context):
             if not stop.wait(60):
                 raise TimeoutError("nobody said stop")
             raise InterruptedBatchError("told to stop", results)
-        bad = name.startswith("bad") or (name.startswith("shaky") and tries < 2)
+        bad = name.startswith(("bad", "full")) or (name.startswith("shaky") and tries < 2)
         results.append(
             Result(
                 id=name,
@@ -34,6 +34,7 @@ def plain(items, context):
                 status="failed" if bad else "done",
                 error="it broke" if bad else None,
                 transient=name.startswith("shaky"),
+                for_all=name.startswith("full"),
                 seconds={"denoise": 0.01 if name.startswith("quick") else 20.0, "load": 60.0},
                 attempts=context.attempt,
             )

@@ -60,6 +60,7 @@ def test_any_text_is_a_value(value):
         (["schedule.grid=explicit", "schedule.sigmas=[1.0]"], "schedule: 1 step is listed, and nothing could start"),
         (["schedule.sigma_shift=0"], "schedule: sigma_shift=0.0 must be above 0"),
         (["batch=../up"], r"batch: is '../up'; use letters, digits"),
+        (["seed=9223372036854775808"], r"seed: is 9223372036854775808"),
         (["max_failures=-1"], r"max_failures: is -1; give a number of rows"),
         (["max_failures=some"], r"max_failures: is 'some'; give a number of rows"),
         (["store.storage_options={secret: x}"], "looks like a secret; set it in the environment"),

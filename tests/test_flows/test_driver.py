@@ -121,9 +121,18 @@ class DriverLaws(Walks):
 
     def test_too_many_failures_end_the_run_early(self, walked):
         walked(*(self.work(f"bad{number}", group="g") for number in range(60)), max_failures=2, chunk_size=1)
-        assert self.ran.over_limit
+        assert self.ran.given_up
         assert not self.ran.interrupted
         assert 2 < len(self.ran.results) < 60
+        assert "cancelled" in self.states().values()
+
+    def test_what_would_end_all_others_too_ends_the_run_at_once(self, walked):
+        works = (self.work(name, group=name) for name in ("full", *(f"good{number}" for number in range(60))))
+        walked(*works, max_failures=None)
+        assert self.ran.given_up
+        assert not self.ran.interrupted
+        assert len(self.ran.results) < 60
+        assert self.states()["full"] == "failed"
         assert "cancelled" in self.states().values()
 
     def test_a_cancel_in_the_store_stops_what_runs_anywhere(self, walked):

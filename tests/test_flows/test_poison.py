@@ -133,7 +133,7 @@ def test_too_many_failures_end_the_batch_early(tmp_path, tiny_t2v, prefect_serve
     (tmp_path / "s.csv").write_text(f"identity,prompt,base_prompt\n{rows}\n")
     overrides = [f"model={tiny_t2v}", *TINY, f"store={tmp_path / 'store'}", "max_failures=10%", "batch=hopeless"]
     result = flows.render_sheet(str(tmp_path / "s.csv"), overrides=overrides)
-    assert result.over_limit
+    assert result.given_up
     assert 3 < len(result.failed) < 30
     assert flow_state("hopeless") == ("FAILED", "Failed")
 

@@ -53,6 +53,19 @@ REFUSED = {
         ("s.csv", f"identity,prompt,seed,repeat\nfox,runs,{2**63 - 2},2\nfox,sits,{2**63 - 1},2\n"),
         "s.csv:3, column repeat: the seeds would go on past 9223372036854775807, the largest; start lower",
     ),
+    "a cell twice in a row of YAML": (cell("seed: 1, seed: 2"), "s.yaml:1: ['seed'] appear twice; keep one of each"),
+    "an identity twice": (
+        ("s.yaml", "identities:\n  fox: {seed: 1}\n  fox: {seed: 2}\nrows:\n- {identity: fox, prompt: runs}\n"),
+        "s.yaml:2: ['fox'] appear twice",
+    ),
+    "a section twice": (
+        ("s.yaml", "rows:\n- {identity: fox, prompt: runs}\nrows:\n- {identity: fox, prompt: sits}\n"),
+        "s.yaml:1: ['rows'] appear twice",
+    ),
+    "a cell twice in a line of JSON": (
+        ("s.jsonl", '{"identity": "fox", "prompt": "runs"}\n{"identity": "fox", "prompt": "a", "prompt": "b"}\n'),
+        "s.jsonl:2: ['prompt'] appear twice; keep one of each",
+    ),
     "a blank value of a list": (
         ("s.yaml", "lists: {t: [' ']}\nrows:\n- {identity: fox, prompt: '{t}'}\n"),
         "s.yaml:3, column prompt: is empty with its templates filled in; every row needs one",
@@ -97,6 +110,12 @@ def test_it_is_refused_in_a_sentence(what, tmp_path):
 def test_a_cell_without_a_value_is_an_empty_one(text, tmp_path):
     (row,) = read(cell(text), tmp_path).rows
     assert (row.seed, row.guidance, row.tags) == (None, None, ())
+
+
+def test_what_is_merged_in_may_be_overruled(tmp_path):
+    rows = "rows:\n- &a {identity: fox, seed: 1, prompt: runs}\n- {<<: *a, prompt: sits}\n- {<<: *a, seed: 2}\n"
+    read_rows = read(("s.yaml", rows), tmp_path).rows
+    assert [(row.seed, row.prompt) for row in read_rows] == [(1, "runs"), (1, "sits"), (2, "runs")]
 
 
 @pytest.mark.parametrize("seeds", [[Decimal("3.000")], [3.0], ["3"], pa.array([3], pa.uint8())])

@@ -8,11 +8,12 @@ from typing import Any
 import yaml
 
 from tasks.errors import SheetError
-from tasks.sheets.raw import MAX_DEPTH, RawRow, SheetFile, cut, named_row, shown, too_deep
+from tasks.sheets.raw import MAX_DEPTH, RawRow, SheetFile, cut, named_row, once_each, shown, too_deep
 
 # What a file may come to with all its aliases written out: far more than the largest use of them, far less than memory.
 _MAX_WRITTEN_OUT = 16 * 2**20
 _EACH = 10
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # fast where libyaml is there
@@ -89,6 +90,7 @@ def _sheet(loader: Any, name: str, root: str, max_rows: int) -> SheetFile:
     node = loader.get_single_node()
     if node is None:
         raise SheetError(f"{name}: is empty; it needs a list of rows, or a mapping with rows:")
+    _once_each(node, name)
     sections = {"rows": node} if isinstance(node, yaml.SequenceNode) else _sections(loader, node, name)
     rows = sections.get("rows")
     if not isinstance(rows, yaml.SequenceNode):
@@ -100,6 +102,23 @@ def _sheet(loader: Any, name: str, root: str, max_rows: int) -> SheetFile:
         identities=_identities(loader, sections.get("identities"), name),
         lists=_lists(loader, sections.get("lists"), name),
     )
+
+
+def _once_each(root: Any, name: str) -> None:
+    """Refuse a mapping that says a thing twice. Before anything is merged into anything: that may well overrule."""
+    seen: set[int] = set()
+    open_ = [root]
+    while open_:
+        node = open_.pop()
+        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            open_ += node.value
+            continue
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE]
+        once_each((key.value for key in keys), f"{name}:{node.start_mark.line + 1}")
+        open_ += [part for pair in node.value for part in pair]
 
 
 def _sections(loader: Any, node: Any, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from prefect.states import Completed, Failed
 
 from flows.graph.care import care_settings, run_care
 from flows.on_prefect.door.bounds import allowed
+from flows.on_prefect.orphans import name_own_process
 from flows.on_prefect.shown import in_flow_run
 
 
@@ -28,6 +29,7 @@ def maintain_store(
         delete: remove what no row names; otherwise only say what could go
         overrides: further settings, one key=value each
     """
+    name_own_process()
     settings = care_settings(allowed([f"store={store}", *(overrides or [])]))
     with in_flow_run("steps of care") as shown:
         done = run_care(settings, shown.means(1), quick=quick, delete=delete)

@@ -14,6 +14,7 @@ from flows.graph.study import Found, Study, prepare_study, run_study
 from flows.graph.watch import OnChange
 from flows.on_prefect.door.bounds import allowed
 from flows.on_prefect.flows import lines_of, parameters_of, run_name
+from flows.on_prefect.orphans import name_own_process
 from flows.on_prefect.shown import Shown, as_flow_run, in_flow_run
 from tasks.making.devices import workers_of
 
@@ -30,6 +31,7 @@ def find_inflection(
         model: demo, a configured model, a diffusers folder or a hub id
         overrides: further settings, one key=value each, e.g. inflection.pairs=12
     """
+    name_own_process()
     lines = lines_of(overrides, sheet=sheet, store=store, model=model)
     study = prepare_study(allowed(lines))
     with in_flow_run(_to_do(study)) as shown:

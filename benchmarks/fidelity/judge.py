@@ -13,7 +13,7 @@ from demo.model.evaluate import Judged, accuracy, confusion, half_width, through
 from demo.model.sample import FOLDERS, Sampler
 from demo.world import scene
 from demo.world.clips import ASPECTS, IDENTITIES, draw_clips, render_all
-from demo.world.judge import RULERS
+from demo.world.whole import RULERS
 
 
 def main() -> None:

@@ -34,14 +34,15 @@ class Pair:
     life: int
     seed: int
     becomes: Identity | None = None
+    phrasing: int = 0
 
     def asked(self, *, before: bool) -> str:
         """The prompt of the prior, or of the variant."""
-        return caption(self.identity, self.before) if before else caption(self.becomes or self.identity, self.after)
+        return self.prompt(self.before) if before else self.prompt(self.after, self.becomes)
 
-    def prompt(self, aspect: str) -> str:
-        """The caption of the identity doing `aspect`."""
-        return caption(self.identity, aspect)
+    def prompt(self, aspect: str, who: Identity | None = None) -> str:
+        """The caption of the identity, or of another, doing `aspect`."""
+        return caption(who or self.identity, aspect, phrasing=self.phrasing)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,10 +61,10 @@ class Judged:
         return cls(frames=frames.astype(np.float16), verdicts=verdicts, features=np.array(features))
 
 
-def draw_pairs(num: int, *, seed: int, neutral: bool = False) -> list[Pair]:
+def draw_pairs(num: int, *, seed: int, neutral: bool = False, phrasings: Sequence[int] = (0,)) -> list[Pair]:
     """Pairs over all identities, held-out ones included, and all aspects; before and after always differ.
 
-    With `neutral` every prior is one at rest, as sheets record it by their base prompt.
+    With `neutral` every prior is one at rest, as sheets record it by their base prompt. Pairs take `phrasings` in turn.
     """
     rng = np.random.default_rng([seed, 99])
     pairs = []
@@ -78,6 +79,7 @@ def draw_pairs(num: int, *, seed: int, neutral: bool = False) -> list[Pair]:
                 after=ASPECTS[after],
                 life=int(rng.integers(2**31)),
                 seed=noise_seed("pair", seed, number),
+                phrasing=phrasings[number % len(phrasings)],
             )
         )
     return pairs

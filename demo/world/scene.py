@@ -69,6 +69,16 @@ def features(frames: np.ndarray, body: np.ndarray) -> np.ndarray:
     )
 
 
+def spectrum(frames: np.ndarray) -> np.ndarray:
+    """Other features of one clip, all pixels and all frames, the creature too: energies by size and by pace, and colour."""
+    light = frames.mean(-1)
+    blurred = [light, *(_blur(light, s) for s in BANDS)]
+    bands = [*(fine - coarse for fine, coarse in pairwise(blurred)), blurred[-1] - blurred[-1].mean()]
+    paces = [band if order == 0 else np.diff(band, n=order, axis=0) for order in (0, 1, 2) for band in bands]
+    tones = frames - light[..., None]
+    return np.array([*(np.log((pace**2).mean() + 1e-7) for pace in paces), light.mean(), *tones.std((0, 1, 2))])
+
+
 def frechet(ours: Sequence[np.ndarray], real: Sequence[np.ndarray]) -> float:
     """Frechet distance of two sets of features, each in units of the real set's spread."""
     a, b = np.array(ours, np.float64), np.array(real, np.float64)

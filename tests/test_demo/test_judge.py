@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from demo.world import scene
-from demo.world.clips import ASPECTS, IDENTITIES, Clip, render
+from demo.world.clips import ASPECTS, IDENTITIES, TRAVEL_PX, Clip, render
 from demo.world.judge import judge
+from demo.world.whole import RAMP
 
 pytestmark = pytest.mark.slow
 
@@ -65,3 +66,56 @@ def test_detail_falls_when_the_picture_is_blurred_and_the_frechet_distance_grows
     floor = scene.frechet(features[::2], features[1::2])
     assert scene.frechet([scene.features(*x) for x in blurred], features) > 2 * floor
     assert scene.frechet(features, features) == pytest.approx(0, abs=1e-3)
+
+
+def test_all_frames_of_real_clips_are_as_they_should_be(seen):
+    for clip, _, verdict in seen:
+        assert verdict.does(clip.aspect), clip
+        assert verdict.off_course(clip.aspect) < 0.15
+        assert verdict.jitter(clip.aspect) < 0.15
+        assert verdict.face(clip.aspect) > 0.6
+        assert verdict.outline > 0.75
+
+
+@pytest.mark.parametrize("share", [0.4, 2.0])
+def test_too_little_and_too_much_are_not_what_was_asked(share):
+    aspect = "right"
+    frames = render(Clip(identity=IDENTITIES[0], aspect="still", life=5))
+    rolled = np.stack([np.roll(f, round(TRAVEL_PX * share * r), axis=1) for f, r in zip(frames, RAMP, strict=True)])
+    verdict = judge(rolled)
+    # The aspect that is nearest forgives twice the motion: nothing else is nearer.
+    assert verdict.aspect == (aspect if share > 1 else "still")
+    assert not verdict.does(aspect)
+    assert verdict.off_course(aspect) > 0.2
+
+
+def test_a_face_that_breaks_in_mid_motion_is_seen_though_both_ends_are_whole():
+    clip = Clip(identity=IDENTITIES[0], aspect="left", life=3)
+    frames = render(clip)
+    whole = judge(frames)
+    broken = frames.copy()
+    for frame in (4, 5):
+        level = np.median(frames[frame][whole.body[frame] > 0.9], axis=0)
+        broken[frame][whole.body[frame] > 0.05] = level
+        near = np.argwhere(whole.body[frame] > 0.5)
+        top, left = near.min(0)
+        bottom, right = near.max(0)
+        broken[frame, top : bottom + 1, left : right + 1] = level
+    verdict = judge(broken)
+    assert verdict.aspect == whole.aspect == "left"
+    assert whole.face("left") - verdict.face("left") > 0.5
+    assert whole.outline - verdict.outline > 0.1
+
+
+def test_a_creature_that_shakes_on_its_way_is_seen():
+    frames = render(Clip(identity=IDENTITIES[0], aspect="still", life=8))
+    shaken = np.stack([np.roll(frame, 3 * (-1) ** number, axis=1) for number, frame in enumerate(frames)])
+    assert judge(shaken).jitter("still") > 0.5 > judge(frames).jitter("still")
+
+
+def test_other_features_see_what_happens_to_the_creature_alone(seen):
+    frames = np.stack([frames for _, frames, _ in seen])
+    plain = np.array([scene.spectrum(clip) for clip in frames])
+    frozen = frames.copy()
+    frozen[:, 4] = frames[:, 3]
+    assert scene.frechet(np.array([scene.spectrum(clip) for clip in frozen]), plain) > 0.1

@@ -55,15 +55,16 @@ CONTROLS = [Setting(how="full", steps=n, guidance=g) for n, g in product((30, 10
 def to_choose_by() -> Iterator[Setting]:
     """The grid that is looked through."""
     yield from CONTROLS
-    for how in ("difference", "line"):
-        for sigma, scale, steps in product((0.769, 0.833, 0.882), (4.0, 3.0, 2.5), (5, 4, 3, 2)):
+    for steps, scale, sigma in product((4, 3, 2), (4.0, 3.0, 2.5), (0.769, 0.833, 0.882)):
+        for how in ("difference", "line"):
             yield Setting(how=how, prior=LONG, sigma=sigma, guidance=scale, steps=steps)
-        for sigma, steps in ((0.833, 2), (0.882, 2)):
-            yield Setting(how=how, prior=LONG, sigma=sigma, guidance=2.0, steps=steps)
-        for sigma, scale in product((0.769, 0.833), (4.0, 3.0, 2.5, 2.0)):
-            yield Setting(how=how, prior=LONG, sigma=sigma, guidance=scale, steps=1)
-        for prior, sigma, scale, steps in product((10, 20, 50), (0.833, 0.882), (4.0, 3.0), (4, 3)):
-            yield Setting(how=how, prior=prior, sigma=sigma, guidance=scale, steps=steps)
+    for how in ("difference", "line"):
+        for prior, scale, steps in product((10, 50), (4.0, 3.0), (4, 3)):
+            yield Setting(how=how, prior=prior, sigma=0.833, guidance=scale, steps=steps)
+        for scale in (4.0, 3.0, 2.5, 2.0):
+            yield Setting(how=how, prior=LONG, sigma=0.833, guidance=scale, steps=1)
+        for scale in (4.0, 3.0):
+            yield Setting(how=how, prior=LONG, sigma=0.833, guidance=scale, steps=5)
 
 
 def to_quote() -> Iterator[Setting]:
@@ -165,9 +166,9 @@ def run(kind: str, stage: str, folder: Path, out: Path, word: str, pairs: int | 
             row["beside_full_30"] = beside(marks, reference, contest.real)
             rows.append(row)
             print(_line(row), flush=True)
-    facts = {"kind": kind, "stage": stage, "pairs": len(drawn), "seconds": time.time() - began, "rows": rows}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"contest-{stage}-{kind}{word}.json").write_text(json.dumps(facts, indent=1))
+            facts = {"kind": kind, "stage": stage, "pairs": len(drawn), "seconds": time.time() - began, "rows": rows}
+            out.mkdir(parents=True, exist_ok=True)
+            (out / f"contest-{stage}-{kind}{word}.json").write_text(json.dumps(facts, indent=1))
 
 
 def _line(row: dict) -> str:

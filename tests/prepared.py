@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = """
-import hydra, imageio_ffmpeg, jinja2, peft, pydantic, rich, safetensors.torch, torch, typer
+import httpx, hydra.compose, imageio_ffmpeg, jinja2, peft, PIL.Image, pyarrow.dataset, pyarrow.parquet, pydantic
+import rich, safetensors.torch, torch, typer
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler, WanPipeline
 from diffusers import WanTransformer3DModel
 from transformers import AutoTokenizer, UMT5EncoderModel

@@ -138,7 +138,10 @@ class _Chunk:
 
     def _failed(self, work: PlannedVariant, error: Exception) -> Result:
         log.error("%s failed: %s", work.label, error, exc_info=log.isEnabledFor(logging.DEBUG))
-        return failed(work, error, self.context)
+        result = failed(work, error, self.context)
+        if result.for_all:
+            self.runtime.stop.set()  # the other rows of the chunk would only come to the same end
+        return result
 
     def _denoised(self, work: PlannedVariant, claim: Claim) -> Any:
         """Walk the tail on a device; returns what is left to do, to be run on the writer's thread."""

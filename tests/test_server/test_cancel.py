@@ -8,7 +8,7 @@ from server_api import Api
 
 from tests.test_flows.conftest import Bench
 
-ROWS = 400
+ROWS = 100
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def cancel_in_the_ui(asked, process, started, named):
 def test_a_run_that_is_cancelled_in_the_ui_stops_and_can_go_on(asked, tmp_path, tiny_t2v, prepared):
     bench = Bench(tmp_path, tiny_t2v, prepared)
     bench.write_sheet(["fox"], [f"does {number}" for number in range(ROWS)])
-    longer = ["schedule.num_inference_steps=40", "server=remote", "batch=cancelled-in-the-ui", "runner.chunk_size=50"]
+    longer = ["schedule.num_inference_steps=40", "server=remote", "batch=cancelled-in-the-ui", "runner.chunk_size=25"]
     named = {"name": {"any_": ["cancelled-in-the-ui"]}}
     run, out, err = cancel_in_the_ui(asked, bench.start("run", *longer), lambda: len(committed(tmp_path)) > 2, named)
     kept = len(committed(tmp_path))

@@ -145,7 +145,7 @@ def test_the_progress_artifact_ends_full_and_the_table_tells_the_figures(api, sm
 
 def test_the_progress_artifact_moves_while_the_batch_runs(api, tiny_t2v, tmp_path):
     many_steps = ["schedule.num_inference_steps=50", "runner.workers=1", "prior.keep=from:24"]
-    command = prepared(tmp_path, tiny_t2v, 12, 12, ["-m", "flows.cli", "run", "-q"], "moving", *many_steps)
+    command = prepared(tmp_path, tiny_t2v, 6, 6, ["-m", "flows.cli", "run", "-q"], "moving", *many_steps)
     seen = []
     with (tmp_path / "said.log").open("w") as log, subprocess.Popen(**command, stdout=log, stderr=log) as batch:
         while batch.poll() is None:

@@ -47,8 +47,10 @@ class Setting:
 
 
 REFERENCE = Setting(how="full", steps=LONG)
-CONTROLS = [Setting(how="full", steps=n, guidance=g) for n, g in product((30, 10), (4.0, 3.0))] + [
-    Setting(how="scratch", steps=n, guidance=g) for n, g in product((4, 3), (4.0, 3.0))
+CONTROLS = [
+    *(Setting(how="full", steps=LONG, guidance=g) for g in (4.0, 3.0, 2.5, 2.0)),
+    *(Setting(how="full", steps=10, guidance=g) for g in (4.0, 3.0)),
+    *(Setting(how="scratch", steps=n, guidance=g) for n, g in product((4, 3), (4.0, 2.5))),
 ]
 
 
@@ -70,14 +72,18 @@ def to_choose_by() -> Iterator[Setting]:
 def to_quote() -> Iterator[Setting]:
     """What was chosen, and its neighbours in steps and length of the prior."""
     yield from CONTROLS
-    for how in ("difference", "line"):
-        for scale, steps in product((4.0, 3.0, 2.5), (4, 3, 2)):
+    for steps, scale in product((4, 3, 2), (4.0, 3.0, 2.5)):
+        for how in ("difference", "line"):
             yield Setting(how=how, prior=LONG, sigma=0.833, guidance=scale, steps=steps)
-        for scale, steps in product((4.0, 3.0), (4, 3)):
-            yield Setting(how=how, prior=LONG, sigma=0.882, guidance=scale, steps=steps)
-        for prior, scale in product((10, 50), (4.0, 3.0)):
-            yield Setting(how=how, prior=prior, sigma=0.833, guidance=scale, steps=4)
+    for how, scale, steps in product(("difference", "line"), (3.0, 2.5), (4, 3)):
+        yield Setting(how=how, prior=LONG, sigma=0.882, guidance=scale, steps=steps)
+    for steps, scale in ((3, 2.0), (2, 2.0), (1, 2.0)):
+        yield Setting(how="line", prior=LONG, sigma=0.833, guidance=scale, steps=steps)
+    for prior, steps in product((10, 20, 50), (4, 3)):
+        yield Setting(how="line", prior=prior, sigma=0.833, guidance=2.5, steps=steps)
+    yield Setting(how="difference", prior=50, sigma=0.833, guidance=2.5, steps=4)
     yield Setting(how="resume", prior=LONG, sigma=0.833, steps=3)
+    yield Setting(how="resume", prior=LONG, sigma=0.833, guidance=2.5, steps=3)
 
 
 class Contest:

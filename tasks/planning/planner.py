@@ -42,13 +42,25 @@ class Planner:
         # Not num_inference_steps: a Heun walk evaluates twice a step, a trimmed one runs fewer.
         self.total = count_steps(self.schedule, self.info)
         try:
-            self.default, self.start_from = default_way(self.settings, self.total, self.measured)
+            self.default, self.start_from = default_way(self.settings, self.total, self.measured, self._levels)
         except ValueError as problem:
             self.problems.append(str(problem))
             self.default, self.start_from = FULL, ""
         if (refused := line_refusal(self.info, self.schedule)) is not None and self.default.start == "line":
             self.problems.append(f"setting start: {refused}; set start=snapshot")
         self.cache = self._cache()
+
+    def _levels(self) -> Sequence[float] | None:
+        """The noise left after each step, or None where only the run itself will know."""
+        known = self.schedule.sigmas_for()
+        if known is not None and len(known) == self.total:
+            return (*known[1:], 0.0)
+        from prior_engine.runs.solvers.solver import levels_after  # this one needs diffusers
+
+        try:
+            return levels_after(self.schedule, self.info)
+        except EngineError:
+            return None  # what is wrong with the schedule is told where it is asked for
 
     def _cache(self) -> Cache | None:
         try:

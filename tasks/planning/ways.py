@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -27,23 +28,31 @@ class Way:
         return self.start == "noise"
 
 
+Levels = Callable[[], Sequence[float] | None]
 # Before the first step there is nothing but noise.
 FULL = Way(start_step=-1, tail="exact", start="noise")
 
 
-def default_way(settings: Settings, total: int, measured: Advice | None) -> tuple[Way, str]:
-    """The way of rows that name none, and where it comes from. `total` is the number of steps of a full run."""
+def default_way(settings: Settings, total: int, measured: Advice | None, levels: Levels) -> tuple[Way, str]:
+    """The way of rows that name none, and where it comes from. `total` is the number of steps of a full run.
+
+    `levels` tells the noise left after each of them, or None where only the run itself will know.
+    """
     model, last = settings.model, total - 2
+    # Nothing is known of this model: leave three tenths of the walk, the share that the field reports.
+    thumb = Way(start_step=max(0, total - 1 - max(1, round(0.3 * total))), tail="exact")
     if measured is not None and measured.start_step is not None and measured.tail is not None:
         way = Way(start_step=measured.start_step, tail=measured.tail, start=measured.start)
         source = "measured by `headstart inflection` for this model, schedule and guidance"
-    elif model.start_step is not None:
-        way = Way(start_step=model.start_step, tail=model.tail or "exact", start=model.start)
-        source = "the model's configuration"
+    elif model.start_sigma is None:
+        way, source = thumb, "a rule of thumb; measure it with `headstart inflection`"
+    elif (left := levels()) is None:
+        way = thumb
+        source = f"a rule of thumb: where sigma is {model.start_sigma:g} on this schedule is known only when it runs"
     else:
-        # Nothing is known of this model: leave three tenths of the walk, the share that the field reports.
-        way = Way(start_step=max(0, total - 1 - max(1, round(0.3 * total))), tail="exact")
-        source = "a rule of thumb; measure it with `headstart inflection`"
+        step = nearest(left[: last + 1], model.start_sigma)
+        way = Way(start_step=step, tail=model.tail or "exact", start=model.start)
+        source = f"the model's configuration: sigma {model.start_sigma:g}, here {left[step]:.3g}"
     if settings.start_step != "auto":
         if settings.start_step > last:
             raise ValueError(
@@ -56,6 +65,11 @@ def default_way(settings: Settings, total: int, measured: Advice | None) -> tupl
         tail=way.tail if settings.tail == "auto" else settings.tail,
         start=way.start if settings.start == "auto" else settings.start,
     ), source
+
+
+def nearest(left: Sequence[float], sigma: float) -> int:
+    """The step after which the noise left is nearest to `sigma`."""
+    return min(range(len(left)), key=lambda step: abs(left[step] - sigma))
 
 
 def way_of(row: Row, settings: Settings, default: Way) -> Way:

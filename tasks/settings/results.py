@@ -28,8 +28,11 @@ class ModelSettings(Group):
     max_sequence_length: int | None = Field(
         None, gt=0, description="longest prompt in tokens; null = as the model family has it"
     )
-    start_step: int | None = Field(
-        None, ge=0, description="best start step measured for this model; used by `start_step=auto`"
+    start_sigma: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="best start measured for this model, as the noise that is left there: it means the same on every schedule; `start_step=auto` takes the nearest step",
     )
     tail: StepsOfTail | None = Field(None, description="best tail measured for it; used by `tail=auto`")
     start: Literal["snapshot", "line"] = Field(

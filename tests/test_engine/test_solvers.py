@@ -7,6 +7,7 @@ from engine_cases import BOTH_DTYPES, OWN, identity, told
 from prior_engine import Keep, ResumeOptions, RunOptions, Schedule, Snapshot
 from prior_engine.errors import RequestError, UnsupportedError
 from prior_engine.requests.grids import shifted, wan_grid
+from prior_engine.runs.solvers.solver import levels_after
 
 # diffusers hands torch tensors to numpy in a way that numpy 2 will stop to take; nothing that we could change.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
@@ -47,6 +48,12 @@ def priors(engine):
         return made[name, dtype]
 
     return prior
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_the_noise_left_after_each_step_is_known_before_a_run(name, priors, engine):
+    told_before = levels_after(SOLVERS[name], engine("wan-t2v", "float32").info)
+    assert told_before == tuple(snapshot.sigma for snapshot in priors(name, "float32"))
 
 
 @BOTH_DTYPES

@@ -13,6 +13,7 @@ from prior_engine.errors import RequestError, UnsupportedError
 from prior_engine.models.families import refusal_of
 from prior_engine.models.info import ModelInfo
 from prior_engine.requests.schedule import TRAIN_TIMESTEPS, TWO_EVALUATIONS, Schedule
+from prior_engine.runs.solvers.levels import sigma_before
 
 # These walk to the last sigma twice and never to zero: a grid that ends above zero would leave its noise in.
 _OWN_GRID_ONLY = frozenset({"DEISMultistepScheduler"})
@@ -99,6 +100,18 @@ def _config(schedule: Schedule, info: ModelInfo, name: str, kind: Any) -> dict[s
     if "use_dynamic_shifting" in known:
         config["use_dynamic_shifting"] = False
     return config
+
+
+def levels_after(schedule: Schedule, info: ModelInfo) -> tuple[float, ...] | None:
+    """The noise left after each step by the solver's own layout, or None where that hangs on what is made."""
+    scheduler = build_scheduler(schedule, info)
+    if scheduler.config.get("use_dynamic_shifting") or info.family.gives_sigmas or info.family.trims_strength:
+        return None
+    scheduler.set_timesteps(schedule.num_inference_steps)
+    grid = grid_of(schedule, scheduler)
+    if grid is not None:
+        grid.write_over(scheduler)
+    return tuple(sigma_before(scheduler, at + 1) for at in range(len(scheduler.timesteps)))
 
 
 def grid_of(schedule: Schedule, scheduler: Any) -> Grid | None:

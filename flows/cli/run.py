@@ -49,6 +49,7 @@ def show_plan(overrides: Sequence[str], *, as_json: bool) -> int:
         ("cached", f"{len(plan.variants) - len(to_do)} variants, {sum(prior.cached for prior in plan.priors)} priors"),
         ("to do", f"{len(to_do)} variants, {len(plan.priors_to_do)} priors"),
         ("start", f"{_start_line(plan)} ({plan.start_from})"),
+        *_guidance_lines(plan),
         ("steps", f"{plan.steps_to_run} to run; full runs of the missing rows: {plan.steps_from_scratch}"),
         ("time", _time_line(guess)),
         ("room", "unknown" if guess.bytes is None else f"about {guess.bytes / 2**20:,.1f} MiB"),
@@ -61,6 +62,16 @@ def show_plan(overrides: Sequence[str], *, as_json: bool) -> int:
 def _tell_notes(plan: Plan) -> None:
     for warning in plan.warnings[:_NOTES]:
         sys.stderr.write(f"note: {warning}\n")
+
+
+def _guidance_lines(plan: Plan) -> list[tuple[str, str]]:
+    """Told where variants are not run as their priors are."""
+    ours = sorted({row.conditioning.guidance for row in plan.variants if not row.way.is_full})
+    theirs = sorted({prior.conditioning.guidance for prior in plan.priors})
+    if not ours or ours == theirs:
+        return []
+    listed = [", ".join(f"{value:g}" for value in values[:5]) for values in (ours, theirs)]
+    return [("guided", f"variants by {listed[0]}, priors by {listed[1]}")]
 
 
 def _start_line(plan: Plan) -> str:

@@ -60,7 +60,7 @@ def prepare_study(overrides: Sequence[str]) -> Study:
     named = any(line.partition("=")[0] in {"sheet", "sheet.path"} for line in overrides)
     prepared = prepare(overrides if named else ["sheet=demo", *overrides])
     plan = prepared.plan
-    guidance = guidance_of(prepared.settings)
+    guidance, full = guidance_of(prepared.settings), guidance_of(prepared.settings, full=True)
     chosen = _spread(prepared, prepared.settings.inflection.pairs, guidance)
     trials = _trials(prepared)
     return Study(
@@ -68,7 +68,7 @@ def prepare_study(overrides: Sequence[str]) -> Study:
         store=prepared.store,
         prepared=prepared,
         trials=trials,
-        pairs=tuple(Pair(prior=row.prior, variant=row, trials=trials) for row in chosen),
+        pairs=tuple(Pair(prior=row.prior, variant=row, trials=trials, full_guidance=full) for row in chosen),
     )
 
 

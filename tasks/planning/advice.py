@@ -33,9 +33,11 @@ class Advice:
     start: Literal["snapshot", "line"] = "snapshot"
 
 
-def guidance_of(settings: Settings) -> float:
-    """The guidance of rows that name none."""
-    return settings.model.guidance if settings.guidance is None else settings.guidance
+def guidance_of(settings: Settings, *, full: bool = False) -> float:
+    """The guidance of rows that name none: as variants, or as full runs and priors."""
+    model = settings.model
+    own = None if full else model.variant_guidance
+    return next(value for value in (settings.guidance, own, model.guidance) if value is not None)
 
 
 def study_name(model: Mapping[str, Any], schedule: Mapping[str, Any], guidance: float) -> str:

@@ -12,6 +12,7 @@ from prior_engine.requests.conditioning import Conditioning, Lora
 from prior_engine.requests.identity import Identity
 from prior_engine.requests.pictures import Picture
 from prior_engine.requests.prompt_length import PromptLength
+from tasks.planning.advice import guidance_of
 from tasks.settings import Settings
 from tasks.sheets.local_file import open_checked
 from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
@@ -81,10 +82,11 @@ class Given:
             self._pictures[named] = picture
         return self._pictures[named]
 
-    def conditioning_of(self, row: Row) -> Conditioning | None:
-        """What a row is told, or None, with the problem told."""
+    def conditioning_of(self, row: Row, *, full: bool) -> Conditioning | None:
+        """What a row is told, as a variant or in a full run; or None, with the problem told."""
         settings, model = self.settings, self.settings.model
-        guidance = next(value for value in (row.guidance, settings.guidance, model.guidance) if value is not None)
+        usual = guidance_of(settings, full=full)
+        guidance = usual if row.guidance is None else row.guidance
         for column in ("prompt", "negative_prompt"):
             self._check_length(f"{row.place}, column {column}", getattr(row, column))
         loras = []

@@ -12,7 +12,7 @@ from prior_engine.requests.conditioning import Conditioning
 from prior_engine.requests.identity import Identity
 from prior_engine.requests.schedule import check_told, count_steps, line_refusal
 from prior_store import recipe_key
-from tasks.planning.advice import Advice
+from tasks.planning.advice import Advice, guidance_of
 from tasks.planning.given import Given
 from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.planning.recipes import cache_of, prior_recipe, variant_recipe
@@ -123,9 +123,9 @@ class Planner:
         model, settings = self.settings.model, self.settings
         if identity in self._prior_keys:
             return self.priors[self._prior_keys[identity]]
-        guidance = next(
-            value for value in (settings.prior.guidance, settings.guidance, model.guidance) if value is not None
-        )
+        guidance = settings.prior.guidance
+        if guidance is None:
+            guidance = guidance_of(settings, full=True)
         conditioning = Conditioning(
             prompt=identity.prompt,
             negative_prompt=identity.negative_prompt,
@@ -163,7 +163,7 @@ class Planner:
         if row.parent and parent is None:
             return  # the parent has a problem of its own, told already
         way = FULL if identity in full and parent is None else self._way(row, parent)
-        conditioning = self.given.conditioning_of(row)
+        conditioning = None if way is None else self.given.conditioning_of(row, full=way.is_full)
         if way is None or conditioning is None:
             return
         try:

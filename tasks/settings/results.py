@@ -38,6 +38,11 @@ class ModelSettings(Group):
     start: Literal["snapshot", "line"] = Field(
         "snapshot", description="best start measured for it; used by `start=auto`"
     )
+    variant_guidance: float | None = Field(
+        None,
+        ge=0,
+        description="guidance of variants, if neither the row nor `guidance` sets one; null = as full runs and priors",
+    )
 
 
 class ScheduleSettings(Group):

@@ -26,6 +26,7 @@ from tasks.studies.likeness import Likeness
 
 if TYPE_CHECKING:
     from prior_engine import Snapshot, VariantResult
+    from prior_engine.requests.conditioning import Conditioning
 
 MEASURE_VERSION = 2
 
@@ -55,19 +56,22 @@ class Pair:
     prior: PlannedPrior
     variant: PlannedVariant
     trials: tuple[Trial, ...]
+    # Of the full run that they are measured against.
+    full_guidance: float
 
     @property
     def key(self) -> str:
         """The same pair, measured in the same ways, is measured once."""
-        return recipe_key(
-            {
-                "kind": "inflection pair",
-                "version": MEASURE_VERSION,
-                "prior": self.prior.key,
-                "conditioning": self.variant.conditioning.describe(),
-                "settings": [trial.name for trial in self.trials],
-            }
-        )
+        recipe = {
+            "kind": "inflection pair",
+            "version": MEASURE_VERSION,
+            "prior": self.prior.key,
+            "conditioning": self.variant.conditioning.describe(),
+            "settings": [trial.name for trial in self.trials],
+        }
+        if self.full_guidance != self.variant.conditioning.guidance:
+            recipe["full_guidance"] = self.full_guidance
+        return recipe_key(recipe)
 
     @property
     def file(self) -> str:
@@ -141,7 +145,9 @@ class _Study:
         full_s = time.perf_counter() - began
         last = snapshots[max(snapshots)]
         self.last = last
-        whole = self._from_scratch(schedule, "full run").latents
+        # What users would run without a prior, which may be told with more guidance than variants are.
+        told = replace(work.variant.conditioning, guidance=work.full_guidance)
+        whole = self._from_scratch(schedule, "full run", told).latents
         prior, full = self._frames(last), self._frames(whole)
         asks = line_refusal(self.lease.engine.info, schedule) is None
         ends = (self._leaning(last), self._leaning(whole)) if asks else (0.0, 0.0)
@@ -180,7 +186,8 @@ class _Study:
         prior = self.work.prior
         for trial in self.work.trials:
             if trial.start_step is None:
-                yield trial, self._from_scratch(fewer_steps(prior.schedule, trial.steps), trial.name)
+                told = self.work.variant.conditioning
+                yield trial, self._from_scratch(fewer_steps(prior.schedule, trial.steps), trial.name, told)
                 continue
             yield (
                 trial,
@@ -216,10 +223,8 @@ class _Study:
             errors.append(float(np.square(_array(guess.latents) - _array(made)).mean()))
         return errors[0] - errors[1]
 
-    def _from_scratch(self, schedule: Schedule, name: str) -> VariantResult:
-        return self.lease.engine.scratch(
-            self.work.prior.identity, self.work.variant.conditioning, schedule, options=self._options(name)
-        )
+    def _from_scratch(self, schedule: Schedule, name: str, told: Conditioning) -> VariantResult:
+        return self.lease.engine.scratch(self.work.prior.identity, told, schedule, options=self._options(name))
 
     def _options(self, name: str) -> RunOptions:
         label = f"{self.work.label}, {name}"

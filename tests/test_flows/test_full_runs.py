@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from flows.prepare import prepare
 from tests.test_flows.conftest import Bench
 
 LINES = ["fox,alone,a fox runs,a fox,1", "owl,first,an owl hoots,an owl,2", "owl,second,an owl sits,an owl,2",
@@ -70,3 +73,27 @@ def test_a_row_may_start_from_a_full_run(bench):
     assert made.returncode == 0, made.stderr
     assert "2 variants made" in made.stdout
     assert "Steps:   5 run" in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "prior", "variant", "own", "full"),
+    [
+        ([], 4.0, 4.0, 7.0, 4.0),
+        (["model.variant_guidance=2.5"], 4.0, 2.5, 7.0, 4.0),
+        (["model.variant_guidance=2.5", "guidance=3"], 3.0, 3.0, 7.0, 3.0),
+        (["model.variant_guidance=2.5", "prior.guidance=6"], 6.0, 2.5, 7.0, 4.0),
+        (["model.variant_guidance=0"], 4.0, 0.0, 7.0, 4.0),
+    ],
+)
+def test_variants_may_have_a_guidance_that_neither_priors_nor_full_runs_have(more, prior, variant, own, full, tmp_path):
+    rows = [
+        "identity,prompt,guidance,prior",
+        "fox,a red star moves up,,on",
+        "fox,a red star grows,7,on",
+        "cat,a red star,,off",
+    ]
+    (tmp_path / "s.csv").write_text("\n".join(rows) + "\n")
+    told = [f"sheet={tmp_path / 's.csv'}", f"store={tmp_path / 'store'}", "model=demo", "model.variant_guidance=null"]
+    plan = prepare([*told, *more]).plan
+    assert plan.priors_to_do[0].conditioning.guidance == prior
+    assert [row.conditioning.guidance for row in plan.variants] == [variant, own, full]

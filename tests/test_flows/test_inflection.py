@@ -156,3 +156,38 @@ def test_a_start_step_that_no_tail_can_try_is_told(bench):
     result = bench.run("inflection", "inflection.start_steps=[0,2]", "inflection.tails=[1]", "server=none")
     assert result.returncode == 2
     assert "inflection.start_steps=[2] cannot be tried" in result.stderr
+
+
+def test_variants_of_another_guidance_are_measured_against_full_runs_of_the_usual_one(tmp_path, monkeypatch):
+    from flows.graph.run import Means
+    from flows.graph.study import prepare_study, run_study
+    from flows.runners.threads import ThreadRunner
+    from prior_engine import Engine
+
+    told = []
+
+    def spied(name, place):
+        plain = getattr(Engine, name)
+
+        def spying(self, *given, **named):
+            told.append((name, given[place].prompt, given[place].guidance))
+            return plain(self, *given, **named)
+
+        monkeypatch.setattr(Engine, name, spying)
+
+    for name, place in (("record", 1), ("scratch", 1), ("resume", 2)):
+        spied(name, place)
+    (tmp_path / "sheet.csv").write_text(SHEET)
+    lines = [f"sheet={tmp_path / 'sheet.csv'}", f"store={tmp_path / 'store'}", "schedule.num_inference_steps=4"]
+    few = ["inflection.pairs=1", "inflection.start_steps=[1]", "inflection.tails=[1]", "inflection.starts=[line]"]
+    study = prepare_study([*lines, *few, "server=none", "model.guidance=4", "model.variant_guidance=2.5"])
+    run_study(study, Means(make_runner=lambda: ThreadRunner(1)))
+    prompt = study.pairs[0].variant.conditioning.prompt
+    # What asks the model which prompt it sees is told without guidance.
+    assert {(name, guidance) for name, said, guidance in told if said == prompt and guidance != 1.0} == {
+        ("scratch", 4.0),  # the full run
+        ("scratch", 2.5),  # the control of as many steps
+        ("resume", 2.5),
+    }
+    assert {guidance for name, _, guidance in told if name == "record"} == {4.0}
+    assert study.pairs[0].key != replace(study.pairs[0], full_guidance=3.0).key

@@ -66,8 +66,9 @@ def _tell_notes(plan: Plan) -> None:
 
 def _guidance_lines(plan: Plan) -> list[tuple[str, str]]:
     """Told where variants are not run as their priors are."""
-    ours = sorted({row.conditioning.guidance for row in plan.variants if not row.way.is_full})
-    theirs = sorted({prior.conditioning.guidance for prior in plan.priors})
+    told = [row.conditioning.guidance for row in plan.variants if not row.way.is_full]
+    ours = sorted({guidance for guidance in told if guidance is not None})
+    theirs = sorted({guidance for prior in plan.priors if (guidance := prior.conditioning.guidance) is not None})
     if not ours or ours == theirs:
         return []
     listed = [", ".join(f"{value:g}" for value in values[:5]) for values in (ours, theirs)]

@@ -3,6 +3,8 @@
     python -m benchmarks.fidelity.contest choose --kind t2v     many settings, few pairs: to choose by
     python -m benchmarks.fidelity.contest quote --kind t2v      the chosen ones, fresh pairs, other phrasings: to quote
 
+A run that broke off goes on with what its file lacks; take the file away to measure anew.
+
 Every setting runs the same pairs from the same noise and stands beside the full run of 30 steps on the same clips.
 """
 
@@ -162,19 +164,26 @@ def run(kind: str, stage: str, folder: Path, out: Path, word: str, pairs: int | 
     if stage == "swap":
         drawn = [other_identity(pair) for pair in drawn]
     contest = Contest(drawn, folder)
-    rows, reference = [], None
+    path = out / f"contest-{stage}-{kind}{word}.json"
+    # What is there was measured on the same pairs; only the clips that all are compared with are made again.
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    there, reference = {row["name"] for row in rows}, None
     with torch.no_grad():
         for setting in settings:
+            if setting.name in there and setting != REFERENCE:
+                continue
             marks = Marks.of(contest.made(setting), drawn, contest.prior)
             reference = marks if setting == REFERENCE else reference
             assert reference is not None, "the reference comes first"
             row = asdict(setting) | {"name": setting.name} | told(marks, contest.real)
             row["beside_full_30"] = beside(marks, reference, contest.real)
+            if setting.name in there:
+                continue
             rows.append(row)
             print(_line(row), flush=True)
             facts = {"kind": kind, "stage": stage, "pairs": len(drawn), "seconds": time.time() - began, "rows": rows}
             out.mkdir(parents=True, exist_ok=True)
-            (out / f"contest-{stage}-{kind}{word}.json").write_text(json.dumps(facts, indent=1))
+            path.write_text(json.dumps(facts, indent=1))
 
 
 def _line(row: dict) -> str:

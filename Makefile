@@ -11,8 +11,6 @@ CODE   := flows tasks prior_engine prior_store
 STORE  ?= headstart-store
 # Tests run side by side, a file at a time, in one process a core; ARGS="-n 0" takes them one after the other.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
-# The whole suite waits for servers and disks as well, so one process more keeps the cores busy.
-CORES = $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
 
@@ -33,7 +31,7 @@ quick: dev ## In a minute or two, before a commit: format, lint, types, layers, 
 	  echo "took $$(($$(date +%s) - begun)) s"; exit $$ended
 
 test: dev ## Run the whole test suite
-	@$(PYTEST) -n $$(($(CORES) + 1)) $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 ##@ Checking
 # What is judged by reading the code, without running it.

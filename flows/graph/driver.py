@@ -131,6 +131,9 @@ class Driver:
                 self.watch.looked()
 
     def _take(self, chunk: Chunk, outcome: Any) -> None:
+        if isinstance(outcome, InterruptedBatchError):
+            # Whoever ran it may have heard of the stop before this process did.
+            self.stop.set()
         for result in self._results_of(chunk, outcome):
             self._settle(result)
         self.watch.looked()

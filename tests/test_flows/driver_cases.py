@@ -19,6 +19,8 @@ def plain(items, context):
         tries = (Path(folder) / name).stat().st_size
         if stop.is_set():
             raise InterruptedBatchError("told to stop", results)
+        if name.startswith("told"):
+            raise InterruptedBatchError("told to stop", results)
         if name.startswith("crash"):
             raise RuntimeError("the machinery broke")
         if name.startswith("wait"):

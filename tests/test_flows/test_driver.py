@@ -135,6 +135,13 @@ class DriverLaws(Walks):
         assert self.states() == {"full": "failed"} | {f"wait{number}": "cancelled" for number in range(30)}
         assert self.tries("wait29") == 0
 
+    def test_a_stop_that_only_the_work_has_heard_of_is_one(self, walked):
+        """As where another process looked into the store a moment earlier, and nothing else is under way."""
+        ended = walked(self.work("good", group="g"), self.work("told", "good", group="h"), self.work("late", "told"))
+        assert {name: one.status for name, one in ended.items()} == {"good": "done"}
+        assert self.ran.interrupted
+        assert self.states() == {"good": "done", "told": "cancelled", "late": "cancelled"}
+
     def test_a_cancel_in_the_store_stops_what_runs_anywhere(self, walked):
         def once_it_runs():
             until = time.monotonic() + 60

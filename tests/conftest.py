@@ -9,6 +9,8 @@ import shutil
 import pytest
 
 pytest_plugins = ["kinds"]
+# The laws that every backend keeps lie in the package, for others to use; what they find should be told here too.
+pytest.register_assert_rewrite("prior_store.testing")
 
 try:
     from hypothesis import settings

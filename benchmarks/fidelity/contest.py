@@ -2,6 +2,8 @@
 
     python -m benchmarks.fidelity.contest choose --kind t2v     many settings, few pairs: to choose by
     python -m benchmarks.fidelity.contest quote --kind t2v      the chosen ones, fresh pairs, other phrasings: to quote
+    python -m benchmarks.fidelity.contest confirm --kind t2v    a third draw: what the quoted pairs suggested; other trainings
+    python -m benchmarks.fidelity.contest swap --kind t2v       variants told of another colour or shape
 
 A run that broke off goes on with what its file lacks; take the file away to measure anew.
 
@@ -13,92 +15,72 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import pairwise, product
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from benchmarks.fidelity.contest_settings import (
+    GUIDANCE,
+    LONG,
+    Setting,
+    to_choose_by,
+    to_confirm,
+    to_quote,
+    to_swap,
+)
 from benchmarks.fidelity.paired import Marks, Real, beside, told
 from demo.model.evaluate import Judged, Pair, draw_pairs, first_frames, other_identity, through_vae
 from demo.model.sample import FOLDERS, Sampler, respaced_tail, wan_grid
 from demo.world.clips import IDENTITIES, draw_clips, render_all
 
 RESULTS = Path(__file__).parents[1] / "results" / "fidelity"
-GUIDANCE, SHIFT, LONG = 4.0, 5.0, 30
+SHIFT = 5.0
 BATCH = 20
+REFERENCE = Setting(how="full", steps=LONG)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One way to make the variant. `full` and `scratch` use no prior; the others start at `sigma` of one."""
+class Stage:
+    """A purpose: its settings and its pairs, which no other stage has seen, in phrasings of its own."""
 
-    how: str
-    steps: int
-    guidance: float = GUIDANCE
-    prior: int = 0
-    sigma: float = 1.0
-
-    @property
-    def name(self) -> str:
-        """How the table calls it."""
-        if self.prior:
-            return f"{self.how}, prior of {self.prior}, sigma {self.sigma:.3f}, guidance {self.guidance:g}, {self.steps} steps"
-        return f"{self.how}, guidance {self.guidance:g}, {self.steps} steps"
+    settings: Callable[[], Iterator[Setting]]
+    pairs: int
+    seed: int
+    phrasings: tuple[int, ...] = (1, 2)
+    swaps: bool = False
 
 
-REFERENCE = Setting(how="full", steps=LONG)
-CONTROLS = [
-    *(Setting(how="full", steps=LONG, guidance=g) for g in (4.0, 3.0, 2.5, 2.0)),
-    *(Setting(how="full", steps=10, guidance=g) for g in (4.0, 3.0)),
-    *(Setting(how="scratch", steps=n, guidance=g) for n, g in product((4, 3), (4.0, 2.5))),
-]
-
-
-def to_choose_by() -> Iterator[Setting]:
-    """The grid that is looked through."""
-    yield from CONTROLS
-    for steps, scale, sigma in product((4, 3, 2), (4.0, 3.0, 2.5), (0.769, 0.833, 0.882)):
-        for how in ("difference", "line"):
-            yield Setting(how=how, prior=LONG, sigma=sigma, guidance=scale, steps=steps)
-    for how in ("difference", "line"):
-        for prior, scale, steps in product((10, 50), (4.0, 3.0), (4, 3)):
-            yield Setting(how=how, prior=prior, sigma=0.833, guidance=scale, steps=steps)
-        for scale in (4.0, 3.0, 2.5, 2.0):
-            yield Setting(how=how, prior=LONG, sigma=0.833, guidance=scale, steps=1)
-        for scale in (4.0, 3.0):
-            yield Setting(how=how, prior=LONG, sigma=0.833, guidance=scale, steps=5)
-
-
-def to_quote() -> Iterator[Setting]:
-    """What was chosen, and its neighbours in steps and length of the prior."""
-    yield from CONTROLS
-    for steps, scale in product((4, 3, 2), (4.0, 3.0, 2.5)):
-        for how in ("difference", "line"):
-            yield Setting(how=how, prior=LONG, sigma=0.833, guidance=scale, steps=steps)
-    for how, scale, steps in product(("difference", "line"), (3.0, 2.5), (4, 3)):
-        yield Setting(how=how, prior=LONG, sigma=0.882, guidance=scale, steps=steps)
-    for steps, scale in ((3, 2.0), (2, 2.0), (1, 2.0)):
-        yield Setting(how="line", prior=LONG, sigma=0.833, guidance=scale, steps=steps)
-    for prior, steps in product((10, 20, 50), (4, 3)):
-        yield Setting(how="line", prior=prior, sigma=0.833, guidance=2.5, steps=steps)
-    yield Setting(how="difference", prior=50, sigma=0.833, guidance=2.5, steps=4)
-    yield Setting(how="resume", prior=LONG, sigma=0.833, steps=3)
-    yield Setting(how="resume", prior=LONG, sigma=0.833, guidance=2.5, steps=3)
+STAGES = {
+    "choose": Stage(settings=to_choose_by, pairs=64, seed=41, phrasings=(0,)),
+    "quote": Stage(settings=to_quote, pairs=200, seed=43),
+    "confirm": Stage(settings=to_confirm, pairs=200, seed=47),
+    "swap": Stage(settings=to_swap, pairs=200, seed=53, swaps=True),
+}
 
 
 class Contest:
     """Pairs of one kind, the priors that were recorded for them, and how their clips are made."""
 
-    def __init__(self, pairs: list[Pair], folder: Path) -> None:
-        self.pairs, self.sampler = pairs, Sampler.load(folder)
+    def __init__(self, pairs: list[Pair], folder: Path, device: str = "cpu") -> None:
+        self.pairs, self.sampler = pairs, Sampler.load(folder, device)
         self.condition = self.sampler.condition(first_frames(pairs)) if self.sampler.takes_image else None
         self.noise = self.sampler.noise([pair.seed for pair in pairs])
         self._records: dict[int, list[torch.Tensor]] = {}
-        real = render_all(draw_clips(400, seed=7777, identities=IDENTITIES))
-        self.real = Real.of(Judged.of(through_vae(self.sampler.vae, real)))
-        self.prior = Judged.of(self.sampler.decode(self.record(LONG)[-1]))
+
+    @cached_property
+    def real(self) -> Real:
+        """Real clips through the VAE."""
+        clips = render_all(draw_clips(400, seed=7777, identities=IDENTITIES))
+        return Real.of(Judged.of(through_vae(self.sampler.vae, clips)))
+
+    @cached_property
+    def prior(self) -> Judged:
+        """What the priors show."""
+        return Judged.of(self.sampler.decode(self.record(LONG)[-1]))
 
     def record(self, steps: int) -> list[torch.Tensor]:
         """The latents of the priors at every sigma of their grid, the first noise first."""
@@ -150,20 +132,14 @@ class Contest:
         return self.sampler.walk(start, sigmas, prompts, guidance=guidance, condition=self.condition, batch=BATCH)
 
 
-def run(kind: str, stage: str, folder: Path, out: Path, word: str, pairs: int | None) -> None:
+def run(kind: str, stage: str, folder: Path, out: Path, word: str, pairs: int | None, device: str) -> None:
     """One stage of one kind: printed as it goes, and kept."""
-    began = time.time()
-    settings = list(to_choose_by() if stage == "choose" else to_quote())
-    drawn = draw_pairs(
-        pairs or (64 if stage == "choose" else 200),
-        seed=41 if stage == "choose" else 43,
-        neutral=True,
-        # Other phrasings than those that anything was chosen by.
-        phrasings=(0,) if stage == "choose" else (1, 2),
-    )
-    if stage == "swap":
+    began, plan = time.time(), STAGES[stage]
+    settings = list(plan.settings())
+    drawn = draw_pairs(pairs or plan.pairs, seed=plan.seed, neutral=True, phrasings=plan.phrasings)
+    if plan.swaps:
         drawn = [other_identity(pair) for pair in drawn]
-    contest = Contest(drawn, folder)
+    contest = Contest(drawn, folder, device)
     path = out / f"contest-{stage}-{kind}{word}.json"
     # What is there was measured on the same pairs; only the clips that all are compared with are made again.
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
@@ -181,7 +157,14 @@ def run(kind: str, stage: str, folder: Path, out: Path, word: str, pairs: int | 
                 continue
             rows.append(row)
             print(_line(row), flush=True)
-            facts = {"kind": kind, "stage": stage, "pairs": len(drawn), "seconds": time.time() - began, "rows": rows}
+            facts = {
+                "kind": kind,
+                "stage": stage,
+                "device": device,
+                "pairs": len(drawn),
+                "seconds": time.time() - began,
+                "rows": rows,
+            }
             out.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(facts, indent=1))
 
@@ -199,15 +182,24 @@ def _line(row: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("choose", "quote", "swap"))
+    parser.add_argument("stage", choices=tuple(STAGES))
     parser.add_argument("--kind", choices=tuple(FOLDERS), required=True)
     parser.add_argument("--folder", type=Path, help="a pipeline folder; the shipped one when left out")
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--word", default="", help="what the name of the result ends in, such as the training")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    run(chosen.kind, chosen.stage, chosen.folder or FOLDERS[chosen.kind], chosen.out, chosen.word, chosen.pairs)
+    run(
+        chosen.kind,
+        chosen.stage,
+        chosen.folder or FOLDERS[chosen.kind],
+        chosen.out,
+        chosen.word,
+        chosen.pairs,
+        chosen.device,
+    )
 
 
 if __name__ == "__main__":

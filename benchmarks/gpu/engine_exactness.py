@@ -1,9 +1,8 @@
 """Exact resume on a CUDA device: same bits after every step, alone and in batches, and what memory and time it took.
 
-    python benchmarks/gpu/engine_exactness.py [--model FOLDER] [--height 480 --width 832 --frames 81] [--steps 10]
+    python -m benchmarks.gpu.engine_exactness [--model FOLDER] [--height 480 --width 832 --frames 81] [--steps 10]
 
-Without --model a random Wan of medium size is built: bits and mechanics, no quality. This script had not been run on a GPU
-when it was written; trust only results that name the machine they come from.
+Without --model a random Wan of medium size is built: bits and mechanics, no quality.
 """
 
 import argparse
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.gpu.random_models import save_pipeline
 from prior_engine import Conditioning, Engine, Identity, ModelSpec, Picture, Schedule, Snapshot
 
 SOLVERS = {
@@ -27,24 +27,6 @@ SOLVERS = {
     "heun": {"scheduler": "FlowMatchHeunDiscreteScheduler"},
     "lcm": {"scheduler": "FlowMatchLCMScheduler"},
 }
-
-
-def build(folder):
-    """A random Wan text-to-video model of about a hundred million parameters."""
-    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
-    from transformers import ByT5Tokenizer, UMT5Config, UMT5EncoderModel
-
-    text = UMT5Config(vocab_size=384, d_model=64, d_kv=16, d_ff=64, num_layers=2, num_heads=4, is_encoder_decoder=False)
-    transformer = WanTransformer3DModel(
-        num_attention_heads=12, attention_head_dim=64, in_channels=16, out_channels=16, text_dim=64, freq_dim=256,
-        ffn_dim=3072, num_layers=12,
-    )  # fmt: skip
-    vae = AutoencoderKLWan(base_dim=16, z_dim=16, dim_mult=[1, 2, 2, 2], num_res_blocks=1)
-    WanPipeline(
-        tokenizer=ByT5Tokenizer(), text_encoder=UMT5EncoderModel(text), vae=vae, transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
 
 
 def check_solver(engine, identity, told, schedule):
@@ -96,7 +78,7 @@ def main():
         "runs": {},
     }
     with tempfile.TemporaryDirectory() as scratch:
-        source = chosen.model or str(build(Path(scratch) / "model"))
+        source = chosen.model or str(save_pipeline(Path(scratch) / "model", "medium", "cuda", torch.float32))
         image = None if chosen.image is None else Picture.open(chosen.image)
         size = {"height": chosen.height, "width": chosen.width, "frames": chosen.frames}
         identity = Identity(prompt="a red cube", seed=1, image=image, **size)

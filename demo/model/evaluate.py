@@ -103,8 +103,9 @@ def through_vae(vae: AutoencoderKLWan, frames: np.ndarray) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        parts = [vae.decode(vae.encode(part).latent_dist.mode()).sample for part in to_video(frames).split(16)]
-    return np.concatenate([to_frames(part) for part in parts])
+        videos = (part.to(vae.device) for part in to_video(frames).split(16))
+        parts = [vae.decode(vae.encode(video).latent_dist.mode()).sample for video in videos]
+    return np.concatenate([to_frames(part.cpu()) for part in parts])
 
 
 def accuracy(judged: Judged, identities: Sequence[Identity], aspects: Sequence[str]) -> dict[str, float]:

@@ -76,19 +76,22 @@ class Sampler:
     tokenizer: PreTrainedTokenizerFast
     context: nets.PaddedContext
     grey: Tensor
+    device: str = "cpu"
 
     @classmethod
-    def load(cls, folder: Path) -> Sampler:
-        """Load a pipeline folder's parts in float32."""
+    def load(cls, folder: Path, device: str = "cpu") -> Sampler:
+        """Load a pipeline folder's parts in float32. Only nets run on another device; what they take and give is here."""
         transformer = WanTransformer3DModel.from_pretrained(folder / "transformer", dtype=torch.float32).eval()
         vae = AutoencoderKLWan.from_pretrained(folder / "vae", dtype=torch.float32).eval()
+        grey = grey_latents(vae, FRAMES)
         return cls(
-            transformer=transformer,
-            vae=vae,
+            transformer=transformer.to(device),
+            vae=vae.to(device),
             text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval(),
             tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
             context=nets.PaddedContext().attach(transformer),
-            grey=grey_latents(vae, FRAMES),
+            grey=grey,
+            device=device,
         )
 
     @classmethod
@@ -123,7 +126,7 @@ class Sampler:
     @torch.no_grad()
     def condition(self, images: np.ndarray) -> Tensor:
         """What the image-to-video transformer sees of first frames (N, H, W, 3), uint8."""
-        first = self.vae.encode(to_video(images[:, None])).latent_dist.mode()
+        first = self.vae.encode(to_video(images[:, None]).to(self.device)).latent_dist.mode().cpu()
         return first_frame_condition(nets.normalised(first, self.vae), self.grey)
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -175,12 +178,13 @@ class Sampler:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
         """Frames (N, T, H, W, 3), float32 in 0..1."""
-        video = [self.vae.decode(nets.raw(part, self.vae)).sample for part in latents.split(20)]
+        video = [self.vae.decode(nets.raw(part, self.vae).to(self.device)).sample.cpu() for part in latents.split(20)]
         return to_frames(torch.cat(video))
 
     def velocity(self, x: Tensor, sigma: float, words: tuple[Tensor, Tensor], condition: Tensor | None) -> Tensor:
         """What the net says at a noise level."""
-        embeds, self.context.bias = words
-        time = torch.full((len(x),), sigma * 1000)
+        embeds, bias = words
+        self.context.bias = bias.to(self.device)
+        time = torch.full((len(x),), sigma * 1000, device=self.device)
         hidden = x if condition is None else torch.cat([x, condition], 1)
-        return self.transformer(hidden, time, embeds, return_dict=False)[0]
+        return self.transformer(hidden.to(self.device), time, embeds.to(self.device), return_dict=False)[0].cpu()

@@ -208,15 +208,15 @@ class _Collector:
         keep = (pc.field("status") == schema.DONE) & pc.field("kind").isin(list(retention.kinds))
         if retention.batches:
             keep &= pc.field("batch").isin(list(retention.batches))
-        # Never younger than the grace time, however short an age was asked for.
-        age_s = max(retention.older_than_s or 0.0, self._grace_s)
-        before = dt.datetime.fromtimestamp(self._now - age_s, dt.UTC)
-        keep &= pc.field("created_at") <= before
+        if retention.older_than_s is not None:
+            before = dt.datetime.fromtimestamp(self._now - retention.older_than_s, dt.UTC)
+            keep &= pc.field("created_at") <= before
         rows = schema.rows_of(self._store.manifest(keep, ["kind", "key", "batch", "tags"]))
         wanted = set(retention.tags)
         chosen = [row for row in rows if not wanted or wanted & set(row["tags"] or ())]
-        # What another machine's clock says of an object's age protects nothing; the store's does.
-        return [row for row in chosen if self._is_old_object(row["kind"], row["key"])]
+        # The grace time protects what is young by the store's clock, whatever the machine that made it says.
+        age_s = max(retention.older_than_s or self._grace_s, self._grace_s)
+        return [row for row in chosen if self._is_old_object(row["kind"], row["key"], age_s)]
 
     def unused_steps(self) -> None:
         """Snapshots of priors that no variant ever started from; the last one is the result and stays."""
@@ -266,9 +266,9 @@ class _Collector:
             if self._now - entry.modified >= age_s and not layout.is_temporary(path.rsplit("/", 1)[-1]):
                 self._remove(Item(path=path, bytes=entry.bytes, why=OLD_EMBEDDING))
 
-    def _is_old_object(self, kind: str, key: str) -> bool:
+    def _is_old_object(self, kind: str, key: str, age_s: float) -> bool:
         record = self._files.find(layout.object_dir(kind, key)).get(layout.commit_path(kind, key))
-        return record is None or self._is_old(record)
+        return record is None or self._now - record.modified >= age_s
 
     def _is_old(self, entry: Entry) -> bool:
         return self._now - entry.modified >= self._grace_s

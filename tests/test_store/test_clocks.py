@@ -112,6 +112,18 @@ def test_an_object_of_a_machine_with_a_wrong_clock_is_not_taken_for_old(store, u
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
+def test_what_a_machine_with_a_wrong_clock_made_is_retired_when_it_is_its_turn(store, url, offset):
+    with clock_off_by(offset):
+        commit = put_object(Store.open(url), 1, row={"batch": "b"})
+    by_age = {"dry_run": False, "grace_s": 0, "retention": Retention(older_than_s=HOUR / 2)}
+    assert store.gc(**by_age).items == ()
+    retired = store.gc(dry_run=False, grace_s=0, retention=Retention(batches=["b"])).items
+    assert {item.key for item in retired} == {commit.key}
+    assert store.known("priors") == set()
+    assert store.verify().ok
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
 def test_compaction_leaves_readers_the_grace_time(store, url, offset):
     for number in range(3):
         put_object(store, number)

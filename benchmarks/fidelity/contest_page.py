@@ -16,19 +16,29 @@ HEAD = (
 )
 
 
+STAGES = {
+    "quote": "The quoted pairs",
+    "confirm": "A third draw of pairs",
+    "swap": "Variants told of another colour or shape (*right* is the share that shows the new one)",
+}
+
+
 def section(folder: Path = RESULTS) -> str:
-    """A table for each kind, quoted pairs only."""
+    """A table for each stage and kind; the pairs that settings were chosen by are left out."""
     parts = []
-    for kind, title in NAMES.items():
-        path = folder / f"contest-quote-{kind}.json"
-        if path.exists():
-            found = json.loads(path.read_text())
-            rows = "\n".join(_line(row) for row in found["rows"])
-            parts.append(f"**{title}**, {found['pairs']} pairs:\n\n{HEAD}\n{rows}\n")
+    for stage, heading in STAGES.items():
+        parts.append(f"### {heading}\n")
+        head = HEAD.replace("| FD |", "| right | FD |", 1) + "---|" if stage == "swap" else HEAD
+        for kind, title in NAMES.items():
+            path = folder / f"contest-{stage}-{kind}.json"
+            if path.exists():
+                found = json.loads(path.read_text())
+                rows = "\n".join(_line(row, right=stage == "swap") for row in found["rows"])
+                parts.append(f"**{title}**, {found['pairs']} pairs:\n\n{head}\n{rows}\n")
     return "\n".join(parts)
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any], *, right: bool) -> str:
     against = row["beside_full_30"]
     low, high = row["follows_bounds"]
     cells = [
@@ -38,6 +48,7 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['guidance']:g}",
         str(row["steps"]),
         f"{row['follows']:.3f} [{low:.3f}, {high:.3f}]",
+        *([f"{row['identity']:.3f}"] if right else []),
         f"{row['fd']:.2f}",
         _bounded(against["fd_ratio"], ".2f"),
         f"{against['fd_all_ratio'][0]:.2f}",

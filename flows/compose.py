@@ -169,7 +169,7 @@ def _takes_text_alone(field: Any) -> bool:
 def _inside_mapping(key: str) -> bool:
     return any(
         key.startswith(f"{open_ended}.")
-        for open_ended in ("schedule.config", "accel.cache_options", "store.storage_options")
+        for open_ended in ("schedule.config", "accel.cache_options", "store.storage_options", "model.parts")
     )
 
 
@@ -178,14 +178,14 @@ def _said(item: Any, tree: dict[str, Any]) -> str:
     place = _place(item["loc"])
     field = _known_settings().get(place)
     message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
+    if item["type"] == "extra_forbidden" and field is None:
         place = ".".join(str(part) for part in item["loc"])
         room = place.rpartition(".")[0]
         known = [key for key in (*_known_settings(), *GROUPS) if key.rpartition(".")[0] == room]
         return f"{place}: no such setting{suggestion(place, known)}; known here: {[key.rpartition('.')[2] for key in known]}"
     if not place:
         return message
-    if item["type"] == "model_type":
+    if item["type"] == "model_type" and field is None:
         return f"{place}: is {item['input']!r}; must be a mapping such as {{name: value}}"
     if item["type"] != "value_error" and field is not None and (wanted := needed(field.annotation, field.metadata)):
         return f"{place}: is {_at(place, tree)!r}; must be {wanted} ({field.description})"

@@ -91,7 +91,7 @@ def _python(_: Settings) -> Iterator[Finding]:
 def _device(settings: Settings) -> Iterator[Finding]:
     import torch
 
-    from tasks.planning.model_source import devices_of
+    from tasks.planning.models.source import devices_of
 
     for device in devices_of(settings):
         if device.startswith("cuda"):
@@ -146,8 +146,8 @@ def _ffmpeg(_: Settings) -> Iterator[Finding]:
 
 def _model(settings: Settings) -> Iterator[Finding]:
     from tasks.errors import PlanError
-    from tasks.planning.model_check import broken_files
-    from tasks.planning.model_source import model_folder
+    from tasks.planning.models.check import broken_files
+    from tasks.planning.models.source import model_folder
 
     try:
         broken, seen = broken_files(settings, model_folder(settings.model))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 _WORDS: dict[Any, str] = {bool: "true or false", str: "text", dict: "a mapping such as {name: value}", NoneType: "null"}
@@ -35,6 +36,8 @@ def _said(kind: Any, bounds: list[Any]) -> list[str | None]:
         entry = needed(inner[0])
         filled = ", not empty" if any(getattr(bound, "min_length", 0) for bound in bounds) else ""
         return [f"a list in brackets{filled}, each entry {entry}" if entry else None]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [f"a mapping with {', '.join(kind.model_fields)}"]
     return [_WORDS.get(origin or kind)]
 
 

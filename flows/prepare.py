@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from flows.compose import compose_settings
 from tasks.context import Context
 from tasks.making.runtime import open_store
-from tasks.planning.model_source import check_devices, fitted, settled
+from tasks.planning.models.source import check_devices, fitted, settled
 from tasks.planning.plan import Plan, make_plan
 from tasks.settings import Settings
 from tasks.sheets.load import load_sheet

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from flows.cli.exit_codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from flows.cli.models import app as models_app
 from flows.cli.store import app as store_app
 from flows.cli.typed.arguments import Json, JsonLogs, Overrides
 from flows.cli.ui import app as ui_app
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(ui_app, name="ui")
 app.add_typer(store_app, name="store")
+app.add_typer(models_app, name="models")
 
 
 def main() -> NoReturn:

@@ -20,7 +20,7 @@ from tasks.pages.document import report_document
 from tasks.pages.report import Written, write_report
 from tasks.planning.document import plan_document, settings_yaml
 from tasks.planning.estimate import estimate
-from tasks.planning.model_source import devices_of
+from tasks.planning.models.source import devices_of
 from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.result import Result
 from tasks.run_state import RowState

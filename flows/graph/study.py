@@ -17,7 +17,7 @@ from tasks.errors import InterruptedBatchError, PlanError
 from tasks.making.progress import Progress
 from tasks.pages.inflection import page
 from tasks.planning.advice import RECORD, guidance_of, study_name
-from tasks.planning.model_source import spec_for
+from tasks.planning.models.source import spec_for
 from tasks.planning.planned import PlannedVariant
 from tasks.studies.conclusion import LEAST_PAIRS, Bar, concluded
 from tasks.studies.pair import Pair, Trial, measure_pair, trials_of
@@ -64,7 +64,7 @@ def prepare_study(overrides: Sequence[str]) -> Study:
     chosen = _spread(prepared, prepared.settings.inflection.pairs, guidance)
     trials = _trials(prepared)
     return Study(
-        name=study_name(plan.model, plan.schedule, guidance),
+        name=study_name(plan.model, plan.schedule, guidance, plan.loras),
         store=prepared.store,
         prepared=prepared,
         trials=trials,
@@ -84,7 +84,8 @@ def _trials(prepared: Prepared) -> tuple[Trial, ...]:
         raise PlanError(f"inflection.start_steps has {late}, past the last step to start from; give 0..{total - 2}")
     on_line = line_refusal(inspect_model(spec_for(prepared.settings)), prepared.settings.schedule.for_engine) is None
     kinds = tuple(start for start in wanted.starts if start == "snapshot" or on_line)
-    trials = trials_of(total, starts, wanted.tails, kinds)
+    tails = ("exact",) if prepared.settings.schedule.tails == "exact" else wanted.tails
+    trials = trials_of(total, starts, tails, kinds)
     tried = {trial.start_step for trial in trials}
     if tried <= {None}:
         raise PlanError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from flows.compose import GROUPS, choices
+from flows.compose import GROUPS, choices, compose_settings
 from flows.on_prefect.door.bounds import Bounds, configure
 from flows.on_prefect.orphans import EVERY_S, close_orphans
 from tasks.errors import SettingsError
@@ -155,11 +156,22 @@ def settled_overrides(overrides: Sequence[str]) -> list[str]:
 
 
 def _settled(key: str, value: str) -> str:
+    if key == "model.loras":
+        return _settled_loras(value)
     if key in GROUPS and value in choices(key):
         return value
+    if key.startswith("model.parts.") and value[:1] != "[":
+        return _absolute(value)
     if key in _PLACES or (key in _MODELS and Path(value).exists()):
         return _absolute(value)
     return value
+
+
+def _settled_loras(value: str) -> str:
+    named = compose_settings([f"model.loras={value}"]).model.loras
+    # In Hydra's words, whose names stand without quotes.
+    told = (f"{{path:{json.dumps(_absolute(lora.path))},weight:{lora.weight},expert:{lora.expert}}}" for lora in named)
+    return f"[{','.join(told)}]"
 
 
 def _absolute(value: str) -> str:

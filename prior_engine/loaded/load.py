@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from prior_engine.errors import EngineError, ModelSourceError, RequestError
+from prior_engine.loaded.original import from_files
 from prior_engine.models.info import ModelInfo
 from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec
 
@@ -25,12 +26,16 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
     # What is looked up by name could be anything that the library itself imports.
     if not hasattr(kind, "from_pretrained") or not kind.__module__.startswith(f"{library}."):
         raise ModelSourceError(f"the component {name!r} needs {library}.{kind_name}, which is not installed")
-    folder = info.folder / name
+    folder = info.layout.place(name)
     if not hasattr(kind, "parameters"):  # tokenizers and image processors
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     dtype = torch.float32 if name == "vae" and info.family.vae_in_float32 else getattr(torch, info.dtype)
+    files = info.layout.files(name)
     try:
-        model = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+        if files:
+            model = from_files(kind, files, info.layout.config(name), dtype)
+        else:
+            model = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
     except OSError as problem:
         raise ModelSourceError(f"the component {name!r} cannot be read from its folder: {problem}") from None
     model.eval().requires_grad_(requires_grad=False)

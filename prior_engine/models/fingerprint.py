@@ -31,6 +31,14 @@ def fingerprint(folder: Path, parts: Iterable[str] | None = None) -> str:
     return whole.hexdigest()
 
 
+def fingerprint_of(files: Iterable[Path]) -> str:
+    """Digest files by their bytes alone, whatever they are called: what lies in them decides a result."""
+    remembered = _Remembered()
+    whole = hashlib.sha256("".join(f"{remembered.digest(file)}\n" for file in files).encode())
+    remembered.save()
+    return whole.hexdigest()
+
+
 def _is_idle(path: Path, folder: Path) -> bool:
     inner = path.relative_to(folder).parts
     return path.name in _SKIPPED or any(part.startswith(".") for part in inner)

@@ -1,16 +1,14 @@
 """What a model's files say about it, read without torch and without weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from prior_engine.errors import UnsupportedError
 from prior_engine.models.families import FAMILIES, Family, family_of, refusal_of
-from prior_engine.models.fingerprint import fingerprint
-from prior_engine.models.source import folder_of
+from prior_engine.models.layout import Layout, layout_of
 from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec, resolve_device, resolve_dtype
-from prior_engine.models.trusted import is_component, read_json, trusted_components
+from prior_engine.models.trusted import is_component
 
 _TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
@@ -19,9 +17,8 @@ _TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 class ModelInfo:
     """What a model folder says about itself: family, sizes it takes, its own scheduler, its fingerprint."""
 
-    folder: Path
+    layout: Layout
     family: Family
-    components: Mapping[str, tuple[str, str]]
     size_multiple: int
     frame_multiple: int
     scheduler_class: str
@@ -35,7 +32,17 @@ class ModelInfo:
     vae_tiling: bool
     fingerprint: str
     text_fingerprint: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def components(self) -> Mapping[str, tuple[str, str]]:
+        """Library and class of each component."""
+        return self.layout.components
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the pipeline is told beside its components."""
+        own = self.layout.index.items()
+        return {name: value for name, value in own if not name.startswith("_") and not is_component(value)}
 
     @property
     def pipeline(self) -> str:
@@ -73,37 +80,28 @@ def inspect_model(spec: ModelSpec) -> ModelInfo:
     """Read what the model says about itself; no weights enter memory."""
     device = resolve_device(spec.device) if spec.dtype == "auto" else spec.device
     dtype = resolve_dtype(spec.dtype, device)
-    folder, commit = folder_of(spec)
-    index = read_json(folder / "model_index.json")
-    family = _family(spec.pipeline or str(index.get("_class_name")))
-    components = trusted_components(index, folder)
-    vae = read_json(folder / "vae" / "config.json")
-    transformer = read_json(
-        folder / ("transformer" if "transformer" in components else "transformer_2") / "config.json"
-    )
-    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-    spatial, temporal = _vae_factors(vae)
+    layout = layout_of(spec)
+    family = _family(spec.pipeline or str(layout.index.get("_class_name")))
+    transformer = layout.config("transformer" if "transformer" in layout.components else "transformer_2")
+    scheduler = layout.config("scheduler")
+    spatial, temporal = _vae_factors(layout.config("vae"))
     patch = transformer.get("patch_size", 1)
-    whole = fingerprint(folder) if commit is None else f"{spec.source}@{commit}"
-    text_parts = [part for part in _TEXT_PARTS if part in components]
     return ModelInfo(
-        folder=folder,
+        layout=layout,
         family=family,
-        components=components,
         size_multiple=family.size_multiple or spatial * (patch[-1] if isinstance(patch, list) else patch),
         frame_multiple=family.frame_multiple or temporal,
         scheduler_class=str(scheduler.get("_class_name")),
         scheduler_config={name: value for name, value in scheduler.items() if not name.startswith("_")},
-        boundary_ratio=index.get("boundary_ratio"),
-        expand_timesteps=bool(index.get("expand_timesteps", False)),
-        has_image_encoder="image_encoder" in components,
+        boundary_ratio=layout.index.get("boundary_ratio"),
+        expand_timesteps=bool(layout.index.get("expand_timesteps", False)),
+        has_image_encoder="image_encoder" in layout.components,
         dtype=dtype,
         quantization=spec.quantization,
         attention_backend=spec.attention_backend or DEFAULT_ATTENTION,
         vae_tiling=spec.vae_tiling,
-        fingerprint=whole,
-        settings={name: value for name, value in index.items() if not name.startswith("_") and not is_component(value)},
-        text_fingerprint=fingerprint(folder, text_parts) if commit is None else whole,
+        fingerprint=layout.fingerprint(),
+        text_fingerprint=layout.fingerprint(part for part in _TEXT_PARTS if part in layout.components),
     )
 
 

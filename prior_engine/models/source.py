@@ -4,16 +4,18 @@ from pathlib import Path
 
 from prior_engine.errors import ModelSourceError
 from prior_engine.models.spec import ModelSpec
+from prior_engine.models.weights.original import is_original
 
 
 def folder_of(spec: ModelSpec) -> tuple[Path, str | None]:
     """The local folder of the model, and the commit if it came from a hub."""
     folder = Path(spec.source).expanduser()
-    if (folder / "model_index.json").is_file():
+    if (folder / "model_index.json").is_file() or is_original(folder):
         return folder, None
     if folder.exists() or spec.source.startswith((".", "/", "~")) or spec.source.count("/") != 1:
         raise ModelSourceError(
-            f"{spec.source!r} holds no model_index.json; name a folder in diffusers layout or a hub id 'owner/name'"
+            f"{spec.source!r} holds no model_index.json; name a folder in diffusers layout, one of Wan 2.1 as its makers publish it, "
+            "or a hub id 'owner/name'"
         )
     from huggingface_hub import snapshot_download
 

@@ -39,6 +39,8 @@ class ModelSpec:
     quantization: str | None = None
     offload: str = "none"
     vae_tiling: bool = False
+    # Components whose weights lie elsewhere: name, and paths or patterns of its files, or one folder.
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.source.strip():

@@ -5,7 +5,7 @@ A folder comes from anywhere. All is refused that would run code in it or code t
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,23 @@ _CLASSES = {
     "image_processor": ("transformers", r"\w+(ImageProcessor|ImageProcessorFast|ImageProcessorPil)"),
     "feature_extractor": ("transformers", r"\w+(ImageProcessor|ImageProcessorFast|ImageProcessorPil|FeatureExtractor)"),
 }
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 # Settings that can name code on the hub, as owner/name.
 _KERNELS = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "experts_implementation")
 
 
-def trusted_components(index: Mapping[str, Any], folder: Path) -> dict[str, tuple[str, str]]:
-    """The components that a model's index names, each with its library and class."""
+def trusted_components(
+    index: Mapping[str, Any], folder: Path, elsewhere: Collection[str] = ()
+) -> dict[str, tuple[str, str]]:
+    """The components that a model's index names, each with its library and class; some may lie elsewhere."""
     components = {}
     for name, value in index.items():
         if not is_component(value) or None in value:
             continue
         _check_class(name, value)
         components[name] = (value[0], value[1])
-        if name.isidentifier() and (folder / name).is_dir():
-            _check_files(name, folder / name)
+        if name not in elsewhere and name.isidentifier() and (folder / name).is_dir():
+            check_files(name, folder / name)
     return components
 
 
@@ -62,7 +64,8 @@ def _check_class(name: str, value: list[Any]) -> None:
         )
 
 
-def _check_files(name: str, part: Path) -> None:
+def check_files(name: str, part: Path) -> None:
+    """Refuse a component's folder that names code, or has its weights in pickles alone."""
     for file in part.glob("*config.json"):
         config = read_json(file)
         if "auto_map" in config or file.name == "adapter_config.json":
@@ -80,11 +83,11 @@ def _check_files(name: str, part: Path) -> None:
             raise ModelSourceError(
                 f"the component {name!r} names {weights!r} as its weights; only safetensors files of its own folder are opened"
             )
-    pickles = sorted(file.name for file in part.iterdir() if file.suffix in _PICKLES)
+    pickles = sorted(file.name for file in part.iterdir() if file.suffix in PICKLES)
     if pickles and not any(part.glob("*.safetensors")):
         raise ModelSourceError(
             f"the component {name!r} has its weights in {pickles[0]!r} only, and pickles are never opened, since they can run code; "
-            "get the model with safetensors files, or convert it: load it where you trust it and call save_pretrained"
+            f"get the model with safetensors files, or convert it once: headstart models convert {part / pickles[0]}"
         )
 
 

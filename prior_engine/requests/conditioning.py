@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from prior_engine.errors import RequestError
 from prior_engine.models.info import ModelInfo
-from prior_engine.models.lora_file import check_lora
+from prior_engine.models.weights.lora_file import check_lora
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

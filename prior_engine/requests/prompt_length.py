@@ -15,7 +15,7 @@ class PromptLength:
         """Why nothing can be counted, if so."""
         self._cleans = info.family.cleans_prompt
         self._counts: dict[str, int] = {}
-        file = info.folder / info.family.tokenizer / "tokenizer.json"
+        file = info.layout.place(info.family.tokenizer) / "tokenizer.json"
         if not file.is_file():
             self.unknown = f"the model has no {info.family.tokenizer}/tokenizer.json to count tokens with"
             return

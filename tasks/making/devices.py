@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import InterruptedBatchError, PlanError
-from tasks.planning.model_source import devices_of, spec_for
+from tasks.planning.models.source import devices_of, spec_for
 from tasks.settings import Settings, state_dir
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ from prior_store import recipe_key
 from prior_store.errors import KeyNotFoundError
 
 if TYPE_CHECKING:
+    from prior_engine.requests.conditioning import Lora
     from prior_store import Store
     from tasks.settings import Settings
 
@@ -35,14 +36,20 @@ class Advice:
 
 def guidance_of(settings: Settings, *, full: bool = False) -> float:
     """The guidance of rows that name none: as variants, or as full runs and priors."""
-    model = settings.model
+    model, fixed = settings.model, settings.schedule.guidance
     own = None if full else model.variant_guidance
-    return next(value for value in (settings.guidance, own, model.guidance) if value is not None)
+    # Weights that were distilled with one guidance know no other, whatever was found best for the model as it was.
+    return next(value for value in (settings.guidance, fixed, own, model.guidance) if value is not None)
 
 
-def study_name(model: Mapping[str, Any], schedule: Mapping[str, Any], guidance: float) -> str:
-    """Where the study of a model, schedule and guidance lies among the batches."""
-    key = recipe_key({"kind": "inflection", "model": dict(model), "schedule": dict(schedule), "guidance": guidance})
+def study_name(
+    model: Mapping[str, Any], schedule: Mapping[str, Any], guidance: float, loras: Sequence[Lora] = ()
+) -> str:
+    """Where the study of a model with what it wears, a schedule and a guidance lies among the batches."""
+    recipe = {"kind": "inflection", "model": dict(model), "schedule": dict(schedule), "guidance": guidance}
+    if loras:
+        recipe["loras"] = [lora.describe() for lora in loras]
+    key = recipe_key(recipe)
     return f"inflection-{key[:20]}"
 
 

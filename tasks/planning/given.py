@@ -13,6 +13,7 @@ from prior_engine.requests.identity import Identity
 from prior_engine.requests.pictures import Picture
 from prior_engine.requests.prompt_length import PromptLength
 from tasks.planning.advice import guidance_of
+from tasks.planning.distilled import guidance_refusal
 from tasks.settings import Settings
 from tasks.sheets.local_file import open_checked
 from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
@@ -26,6 +27,7 @@ class Given:
     settings: Settings
     info: ModelInfo
     root: str
+    worn: tuple[Lora, ...] = ()
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _pictures: dict[str, Picture | None] = field(default_factory=dict)
@@ -87,6 +89,8 @@ class Given:
         settings, model = self.settings, self.settings.model
         usual = guidance_of(settings, full=full)
         guidance = usual if row.guidance is None else row.guidance
+        if (refused := guidance_refusal(settings, row.guidance)) is not None:
+            self.problems.append(f"{row.place}, column guidance: {refused}")
         for column in ("prompt", "negative_prompt"):
             self._check_length(f"{row.place}, column {column}", getattr(row, column))
         loras = []
@@ -101,7 +105,7 @@ class Given:
             prompt=row.prompt,
             negative_prompt=negative or "",
             guidance=guidance,
-            loras=tuple(loras),
+            loras=(*self.worn, *loras),
             max_sequence_length=model.max_sequence_length,
         )
 

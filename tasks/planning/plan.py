@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from prior_engine.errors import EngineError
 from prior_engine.models.info import ModelInfo, inspect_model
+from prior_engine.requests.conditioning import Lora
 from tasks.errors import PlanError
 from tasks.planning.advice import Advice, guidance_of, measured_start, study_name
-from tasks.planning.model_source import spec_for
+from tasks.planning.models.source import spec_for
+from tasks.planning.models.worn import worn
 from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.planning.planner import Planner
 from tasks.planning.ways import Way
@@ -40,6 +42,7 @@ class Plan:
     start: Way
     start_from: str
     warnings: tuple[str, ...] = ()
+    loras: tuple[Lora, ...] = ()
     wanted_priors: frozenset[str] = frozenset()
     records_priors: bool = True
 
@@ -74,7 +77,8 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
         info = inspect_model(spec_for(settings))
     except EngineError as error:
         raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
-    planner = Planner(settings, sheet, info, _measured(settings, info, store))
+    loras = worn(settings)
+    planner = Planner(settings, sheet, info, _measured(settings, info, store, loras), loras)
     planner.add_all(_parents_first(sheet.rows))
     problems = list(dict.fromkeys(planner.problems))
     if problems:
@@ -86,10 +90,10 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
     return _with_cached(planner, store)
 
 
-def _measured(settings: Settings, info: ModelInfo, store: Store) -> Advice | None:
+def _measured(settings: Settings, info: ModelInfo, store: Store, loras: Sequence[Lora]) -> Advice | None:
     """What `headstart inflection` found and kept in this store."""
     schedule = settings.schedule.for_engine.describe()
-    return measured_start(store, study_name(info.describe(), schedule, guidance_of(settings)))
+    return measured_start(store, study_name(info.describe(), schedule, guidance_of(settings), loras))
 
 
 def _parents_first(rows: Sequence[Row]) -> list[Row]:
@@ -133,6 +137,7 @@ def _with_cached(planner: Planner, store: Store) -> Plan:
         schedule=planner.schedule_recipe,
         start=planner.default,
         start_from=planner.start_from,
+        loras=planner.loras,
         warnings=tuple(dict.fromkeys(planner.notes)),
     )
     return replace(plan, warnings=(*passed_over, *_told(damaged, names), *plan.warnings, *_dear(plan)))

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from prior_engine.errors import EngineError
 from prior_engine.models.info import ModelInfo
 from prior_engine.requests.cache import Cache, check_cache
-from prior_engine.requests.conditioning import Conditioning
+from prior_engine.requests.conditioning import Conditioning, Lora
 from prior_engine.requests.identity import Identity
 from prior_engine.requests.schedule import check_told, count_steps, line_refusal
 from prior_store import recipe_key
 from tasks.planning.advice import Advice, guidance_of
+from tasks.planning.distilled import ITS_OWN_STEPS, refused_by
 from tasks.planning.given import Given
 from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.planning.recipes import cache_of, prior_recipe, variant_recipe
@@ -29,12 +30,13 @@ class Planner:
     sheet: Sheet
     info: ModelInfo
     measured: Advice | None
+    loras: tuple[Lora, ...] = ()
     priors: dict[str, PlannedPrior] = field(default_factory=dict)
     variants: dict[str, PlannedVariant] = field(default_factory=dict)
     _prior_keys: dict[Identity, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.given = Given(self.settings, self.info, self.sheet.root, notes=list(self.sheet.warnings))
+        self.given = Given(self.settings, self.info, self.sheet.root, self.loras, notes=list(self.sheet.warnings))
         self.problems, self.notes = self.given.problems, self.given.notes
         self.schedule = self.settings.schedule.for_engine
         self.schedule_recipe = self.schedule.describe()
@@ -48,6 +50,7 @@ class Planner:
             self.default, self.start_from = FULL, ""
         if (refused := line_refusal(self.info, self.schedule)) is not None and self.default.start == "line":
             self.problems.append(f"setting start: {refused}; set start=snapshot")
+        self.problems += refused_by(self.settings)
         self.cache = self._cache()
 
     def _levels(self) -> Sequence[float] | None:
@@ -76,6 +79,7 @@ class Planner:
         for row in rows:
             self._add(row, keeps.get(row.id, ()), full)
         self._tell_dropped(rows)
+        self._tell_worn(rows)
 
     def _kept_for_children(self, rows: Sequence[Row]) -> dict[str, tuple[int, ...]]:
         """Which snapshots a variant keeps because another row starts from it."""
@@ -119,6 +123,16 @@ class Planner:
                 f"(and tail={self.default.tail}) to the row to keep it there"
             )
 
+    def _tell_worn(self, rows: Sequence[Row]) -> None:
+        """A LoRA of a row's own meets a prior that was recorded without it."""
+        worn = [row for row in rows if row.lora and (row.prior or self.settings.prior.use) != "off"]
+        if worn:
+            more = f" and {len(worn) - 1} more" if len(worn) > 1 else ""
+            self.notes.append(
+                f"{worn[0].place}{more}: wears a LoRA that its prior does not, so what the prior settled is without it; "
+                "name it in model.loras if every row is to wear it"
+            )
+
     def _prior_of(self, row: Row, identity: Identity) -> PlannedPrior:
         model, settings = self.settings.model, self.settings
         if identity in self._prior_keys:
@@ -130,6 +144,7 @@ class Planner:
             prompt=identity.prompt,
             negative_prompt=identity.negative_prompt,
             guidance=guidance,
+            loras=self.loras,
             max_sequence_length=model.max_sequence_length,
         )
         try:
@@ -209,6 +224,8 @@ class Planner:
         problem = None
         if way.start_step > last:
             problem = f"column start_step: {way.start_step} is past the last step to start from; give 0..{last}, the schedule has {self.total} steps"
+        elif way.tail != "exact" and self.settings.schedule.tails == "exact" and self.settings.tail == "auto":
+            problem = f"column tail: {way.tail} re-spaces the steps, and {ITS_OWN_STEPS}; give tail=exact"
         elif parent is not None and parent.way.tail != "exact":
             problem = f"column parent: {parent.row_id!r} has a re-spaced tail, whose steps are not the prior's; set tail=exact there"
         elif parent is not None and way.start_step <= parent.start_step:

@@ -60,9 +60,11 @@ def default_way(settings: Settings, total: int, measured: Advice | None, levels:
                 f"give 0..{last}, the schedule has {total} steps"
             )
         way, source = Way(start_step=settings.start_step, tail="exact"), "the settings"
+    # What was found best for a model on an ordinary schedule asks for steps that distilled weights do not know.
+    tail = "exact" if settings.schedule.tails == "exact" else way.tail
     return Way(
         start_step=min(way.start_step, last),
-        tail=way.tail if settings.tail == "auto" else settings.tail,
+        tail=tail if settings.tail == "auto" else settings.tail,
         start=way.start if settings.start == "auto" else settings.start,
     ), source
 

@@ -9,7 +9,16 @@ from pydantic import Field, field_validator, model_validator
 from prior_engine.requests.schedule import Grid, Schedule
 from prior_engine.requests.steps import Keep
 from tasks.settings.group import Group
+from tasks.settings.loras import split_loras
 from tasks.settings.tail import StepsOfTail
+
+
+class LoraSettings(Group):
+    """Weights that a model wears in every run."""
+
+    path: str = Field(description="safetensors file on this machine")
+    weight: float = Field(1.0, description="strength")
+    expert: Literal["both", "high", "low"] = Field("both", description="which half of a two-expert model wears it")
 
 
 class ModelSettings(Group):
@@ -18,8 +27,16 @@ class ModelSettings(Group):
     source: str = Field("demo", description="folder in diffusers layout, hub id, or `demo` (embedded)")
     revision: str | None = Field(None, description="commit of a hub id; resolved and recorded when it is a branch name")
     pipeline: str | None = Field(None, description="pipeline class, if not the one in model_index.json")
+    parts: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="components whose weights lie elsewhere: `transformer: FILE`, a pattern or list of files under their makers' names, or a component's folder",
+    )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto = bf16 on CUDA, fp32 elsewhere")
     offline: bool = Field(True, description="never contact a hub; a hub id must already be in the local cache")
+    loras: tuple[LoraSettings, ...] = Field(
+        (),
+        description="LoRAs that priors and variants wear alike, before those of a row: `path` or `path:0.8`, several with `;`, or a list of {path, weight, expert}",
+    )
     height: int = Field(480, gt=0, description="pixels, for rows without a height")
     width: int = Field(832, gt=0, description="pixels, for rows without a width")
     frames: int = Field(81, gt=0, description="number of frames, for rows without one")
@@ -44,6 +61,19 @@ class ModelSettings(Group):
         description="guidance of variants, if neither the row nor `guidance` sets one; null = as full runs and priors",
     )
 
+    @field_validator("loras", mode="before")
+    @classmethod
+    def _as_in_a_sheet(cls, value: object) -> object:
+        """Text is read as the column `lora` of a sheet is."""
+        parts = value if isinstance(value, list | tuple) else [value]
+        read: list[object] = []
+        for part in parts:
+            if not isinstance(part, str):
+                read.append(part)
+                continue
+            read += [{"path": path, "weight": weight} for path, weight in split_loras(part)]
+        return read
+
 
 class ScheduleSettings(Group):
     """Everything that fixes the walk; the engine's own `Schedule` says what is allowed."""
@@ -62,11 +92,19 @@ class ScheduleSettings(Group):
     timesteps: tuple[float, ...] | None = Field(
         None, description="explicit timesteps (grid: explicit), alone or with sigmas for models that need both"
     )
+    guidance: float | None = Field(
+        None,
+        ge=0,
+        description="the guidance that weights for this walk were distilled with: it is used, and any other is refused; null = free",
+    )
+    tails: Literal["any", "exact"] = Field(
+        "any", description="`exact` = weights for this walk know its own steps only, so no tail may be re-spaced"
+    )
 
     @property
     def for_engine(self) -> Schedule:
         """The same, as the engine takes it."""
-        return Schedule(**dict(self))
+        return Schedule(**{name: value for name, value in self if name not in {"guidance", "tails"}})
 
     @model_validator(mode="after")
     def _can_be_walked(self) -> Self:

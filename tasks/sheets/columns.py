@@ -13,6 +13,7 @@ from typing import Any, Literal
 from prior_engine.errors import RequestError
 from prior_engine.requests.steps import Tail, parse_tail
 from tasks.settings import MAX_SEED
+from tasks.settings.loras import split_loras
 from tasks.sheets.raw import shown
 
 _NAME = re.compile(r"[^\s/\\\x00-\x1f\x7f](?:[^/\\\x00-\x1f\x7f]{0,98}[^\s/\\\x00-\x1f\x7f])?")
@@ -124,15 +125,8 @@ def _few(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _loras(value: Any) -> tuple[tuple[str, float], ...]:
     """`path` or `path:weight`, several with `;`."""
-    found = []
-    for part in value if isinstance(value, list | tuple) else _text(str(value)).split(";"):
-        text = _text(str(part))
-        path, colon, weight = text.rpartition(":")
-        if colon and re.fullmatch(r"-?\d{1,9}(\.\d+)?", weight):
-            found.append((path, float(weight)))
-        elif text:
-            found.append((text, 1.0))
-    return _few(tuple(found))
+    parts = value if isinstance(value, list | tuple) else _text(str(value)).split(";")
+    return _few(tuple(found for part in parts for found in split_loras(_text(str(part)))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from prior_store import Store
 from prior_store.backends.local import LocalFiles
-from tasks.planning.model_check import broken_files
+from tasks.planning.models.check import broken_files
 from tasks.settings import Settings
 
 pytestmark = pytest.mark.process  # ffmpeg

@@ -57,7 +57,7 @@ def test_a_spec_that_cannot_be_right_is_refused(wrong, message):
 
 def test_a_source_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(
-        ModelSourceError, match=r"holds no model_index\.json; name a folder in diffusers layout or a hub id"
+        ModelSourceError, match=r"holds no model_index\.json; name a folder in diffusers layout, one of Wan"
     ):
         inspect_model(ModelSpec(source=str(tmp_path), device="cpu"))
     with pytest.raises(ModelSourceError, match="holds no model_index"):

@@ -41,7 +41,7 @@ def test_the_vae_decides_the_multiple(engine, tmp_path):
     from prior_engine import inspect_model
 
     folder = tmp_path / "5b"
-    shutil.copytree(engine("wan-ti2v").info.folder, folder)
+    shutil.copytree(engine("wan-ti2v").info.layout.folder, folder)
     config = json.loads((folder / "vae" / "config.json").read_text())
     (folder / "vae" / "config.json").write_text(json.dumps(config | {"scale_factor_spatial": 16}))
     assert inspect_model(ModelSpec(source=str(folder), device="cpu")).size_multiple == 32

@@ -157,7 +157,7 @@ def test_progress_is_told_with_the_numbers_of_the_full_run(engine):
 
 
 def test_latents_that_are_not_finite_stop_the_run(engine):
-    one = Engine(ModelSpec(source=str(engine("wan-t2v").info.folder), device="cpu"))
+    one = Engine(ModelSpec(source=str(engine("wan-t2v").info.layout.folder), device="cpu"))
     with Calls(one) as calls:
         transformer = one._components.pipe.transformer
         handle = transformer.register_forward_hook(
@@ -171,7 +171,7 @@ def test_latents_that_are_not_finite_stop_the_run(engine):
 
 
 def test_an_accelerator_out_of_memory_is_a_sentence_and_the_engine_goes_on(engine):
-    one = Engine(ModelSpec(source=str(engine("wan-t2v").info.folder), device="cpu"))
+    one = Engine(ModelSpec(source=str(engine("wan-t2v").info.layout.folder), device="cpu"))
     expected = one.scratch(identity("wan-t2v"), told("wan-t2v"), OWN)
 
     def overflow(module, args, kwargs):

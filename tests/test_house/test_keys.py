@@ -24,7 +24,7 @@ from prior_engine.requests.identity import Identity
 from prior_engine.requests.pictures import Clip, Picture
 from prior_engine.requests.schedule import Schedule
 from prior_store import Store, recipe_key
-from tasks.planning.model_source import DEMO_WEIGHTS, IMAGE_TO_VIDEO, spec_for
+from tasks.planning.models.source import DEMO_WEIGHTS, IMAGE_TO_VIDEO, spec_for
 from tasks.planning.plan import make_plan
 from tasks.planning.recipes import prior_recipe
 from tasks.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.errors import InterruptedBatchError, PlanError
 from tasks.making.devices import DevicePool
-from tasks.planning import model_source as devices
+from tasks.planning.models import source as devices
 from tasks.settings import ModelSettings, RunnerSettings, Settings
 
 

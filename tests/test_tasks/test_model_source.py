@@ -3,7 +3,7 @@
 import pytest
 
 from flows.compose import compose_settings
-from tasks.planning.model_source import fitted, model_folder
+from tasks.planning.models.source import fitted, model_folder
 from tasks.sheets.load import load_sheet
 
 TEXT = "identity,prompt\nstar,a red star grows\n"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from prior_engine.models.info import inspect_model
-from tasks.planning.model_source import model_spec
+from tasks.planning.models.source import model_spec
 from tasks.settings import Settings
 
 
@@ -16,8 +16,11 @@ def broken_files(settings: Settings, source: str) -> tuple[list[tuple[Path, str]
     broken: list[tuple[Path, str]] = []
     size = 0
     for name in info.components:
-        part = info.folder / name
-        if not part.is_dir():
+        part = info.layout.place(name)
+        if info.layout.files(name):  # looked at when the model was inspected
+            size += sum(file.stat().st_size for file in info.layout.files(name))
+            continue
+        if not part.is_dir() and name not in info.layout.configs:
             broken.append((part, "the folder of this component is missing"))
             continue
         for index in part.glob("*.safetensors.index.json"):

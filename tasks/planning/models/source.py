@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 IMAGE_TO_VIDEO = "WanImageToVideoPipeline"
-DEMO_WEIGHTS = Path(__file__).resolve().parents[2] / "demo" / "weights"
+DEMO_WEIGHTS = Path(__file__).resolve().parents[3] / "demo" / "weights"
 
 
 def fitted(settings: Settings, sheet: Sheet) -> Settings:
@@ -54,6 +54,9 @@ def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSp
         offload=accel.offload,
         quantization=accel.quantization,
         vae_tiling=accel.vae_tiling,
+        parts=tuple(
+            sorted((name, (paths,) if isinstance(paths, str) else paths) for name, paths in model.parts.items())
+        ),
     )
 
 

@@ -1,0 +1,27 @@
+"""What a model wears in every run: its LoRAs, read before anything is planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prior_engine.errors import EngineError
+from prior_engine.requests.conditioning import Lora
+from tasks.errors import PlanError
+from tasks.settings import Settings
+
+
+def worn(settings: Settings) -> tuple[Lora, ...]:
+    """The LoRAs of the model's settings; all that cannot be worn are told at once."""
+    found, problems = [], []
+    for named in settings.model.loras:
+        if "://" in named.path:
+            problems.append(f"{named.path!r} is not on this machine; fetch it first, and give its path here")
+            continue
+        try:
+            path = Path(named.path).expanduser().resolve()
+            found.append(Lora.open(path, weight=named.weight, expert=named.expert))
+        except EngineError as error:
+            problems.append(str(error))
+    if problems:
+        raise PlanError("\n".join(f"setting model.loras: {problem}" for problem in problems))
+    return tuple(found)

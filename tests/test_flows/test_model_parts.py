@@ -1,0 +1,56 @@
+"""Weights from elsewhere, through the settings: planned, checked, run, and told by the doctor."""
+
+import original_names
+import pytest
+
+import flows
+from flows.compose import compose_settings
+from flows.prepare import prepare
+from prior_store import Store
+from tasks.errors import PlanError
+from tasks.planning.models.check import broken_files
+from tests.test_flows.conftest import TINY
+
+
+@pytest.fixture
+def told(tmp_path, tiny_folder, monkeypatch):
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    (tmp_path / "s.csv").write_text("identity,prompt,base_prompt\nfox,a fox runs,a fox\n")
+    weights = original_names.component(tiny_folder, "transformer", original_names.transformer_name)
+    original_names.save_shards(
+        {f"model.diffusion_model.{name}": tensor for name, tensor in weights.items()}, tmp_path, 2
+    )
+
+    def settings(*more):
+        return [f"sheet={tmp_path / 's.csv'}", f"model={tiny_folder}", *TINY, f"store={tmp_path / 'store'}", *more]
+
+    return settings
+
+
+@pytest.mark.process
+def test_a_batch_runs_with_shards_of_other_names_and_knows_them_again(told, tmp_path):
+    parts = f"model.parts.transformer={tmp_path}/diffusion_pytorch_model-*.safetensors"
+    sheet, *rest = told(parts, "server=none")
+    first = flows.render_sheet(sheet.removeprefix("sheet="), overrides=rest)
+    assert (first.done, first.failed) == (1, ())
+    again = flows.render_sheet(sheet.removeprefix("sheet="), overrides=rest)
+    assert (again.done, again.cached) == (0, 1)
+    # Other bytes are other results, whether they come out alike or not.
+    assert {variant.cached for variant in prepare(told()).plan.variants} == {False}
+    assert Store.open(tmp_path / "store").verify().ok
+
+
+def test_a_shard_that_is_missing_is_told_by_plan_and_doctor(told, tmp_path, tiny_folder):
+    whole = f"model.parts.transformer={tmp_path}/diffusion_pytorch_model-*.safetensors"
+    broken, line = broken_files(compose_settings(told(whole)), str(tiny_folder))
+    assert (broken, line.endswith("whole")) == ([], True)
+    (tmp_path / "diffusion_pytorch_model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(PlanError, match="'diffusion_pytorch_model-00002-of-00002.safetensors' is missing"):
+        prepare(told(whole))
+
+
+def test_several_files_can_be_listed(told, tmp_path):
+    names = [f"{tmp_path}/diffusion_pytorch_model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    listed = prepare(told(f"model.parts.transformer=[{','.join(names)}]")).plan
+    pattern = prepare(told(f"model.parts.transformer={tmp_path}/diffusion_pytorch_model-*.safetensors")).plan
+    assert [row.key for row in listed.variants] == [row.key for row in pattern.variants]

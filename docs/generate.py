@@ -77,6 +77,43 @@ def config_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def models_page() -> str:
+    """Every preset of a model, as its file has it."""
+    from flows.compose import CONF_DIR, compose_settings
+
+    lines = [
+        "# Models\n",
+        "`model=NAME` takes one of these; each is a file of `conf/model/`. A model of your own: [how](../how-to/own-model.md).\n",
+        "**How each was verified.** Its settings are read from the file, a tiny model of the same pipeline with random weights is put in the",
+        "place of the source, a run is recorded, and resumed after two steps to the same bits, on a CPU (`tests/test_flows/test_presets.py`). None",
+        "was run with its real weights. Wan 2.1 text to video of 1.3B was run at its real size with random weights on one GPU",
+        "([performance](../performance.md#on-a-gpu)). Sizes and guidance are those of the makers' cards. Where a model starts best nobody has",
+        "measured: `headstart inflection` does. A plan says what a rule of thumb takes until then.\n",
+        "| preset | what it is | source | pipeline | size, frames | guidance | fps |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for file in sorted((CONF_DIR / "model").glob("*.yaml")):
+        if file.stem in {"custom", "demo"}:
+            continue
+        model = compose_settings([f"model={file.stem}"]).model
+        about = " ".join(line[2:] for line in file.read_text().splitlines() if line.startswith("# "))
+        guided = f"{model.guidance:g}" + ("" if model.guidance_2 is None else f", {model.guidance_2:g}")
+        size = f"{model.width}x{model.height}, {model.frames}"
+        lines.append(
+            f"| `{file.stem}` | {cell(about)} | `{model.source}` | `{model.pipeline}` | {size} | {guided} | {model.fps} |"
+        )
+    lines += [
+        "\n## Not supported\n",
+        "| what | what it would need |",
+        "|---|---|",
+        "| Wan Fun-Control, camera control, speed control | a pipeline in diffusers, which has none for them |",
+        "| Wan VACE, video to video | a sheet that names videos and masks; the engine takes both already |",
+        "| Wan speech to video, Wan Animate | inputs that the engine does not take (sound, poses) |",
+        "| FastWan with sparse attention | its kernel; the gates in its files are named in the log and left out |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def sheet_page() -> str:
     """Every column of a sheet."""
     from tasks.sheets.columns import COLUMNS
@@ -120,6 +157,7 @@ def families_page() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "config.md": config_page,
+    "models.md": models_page,
     "sheet.md": sheet_page,
     "manifest.md": manifest_page,
     "families.md": families_page,

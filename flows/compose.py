@@ -6,8 +6,10 @@ what people mean: `sheet=my.csv`, `store=s3://bucket/x`, `model=/path/to/folder`
 
 from __future__ import annotations
 
+import json
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -30,13 +32,38 @@ _LOCK = threading.Lock()
 
 
 def choices(group: str) -> list[str]:
-    """The YAML files of a group."""
-    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    """The YAML files of a group, those of the user's own folder among them."""
+    return sorted(
+        {path.stem for folder in (CONF_DIR, own_conf()) if folder for path in (folder / group).glob("*.yaml")}
+    )
+
+
+def own_conf() -> Path | None:
+    """The folder that the user keeps own choices in, named by HEADSTART_CONF."""
+    named = os.environ.get("HEADSTART_CONF")
+    return Path(named).expanduser().resolve() if named else None
+
+
+def _wrong_with_own_conf() -> Iterator[str]:
+    folder = own_conf()
+    if folder is None:
+        return
+    if not folder.is_dir():
+        yield f"HEADSTART_CONF is {str(folder)!r}, which is no folder; make it, or unset the variable"
+        return
+    for file in sorted(folder.rglob("*.yaml")):
+        place = file.relative_to(folder)
+        if place.parent.as_posix() not in GROUPS:
+            yield f"{str(file)!r} is in no group; put it into one of the folders {list(GROUPS)}"
+        elif (CONF_DIR / place).exists():
+            yield f"{str(file)!r} has the name of a choice that comes with Headstart; give it another"
+        elif "${" in file.read_text(encoding="utf-8", errors="replace"):
+            yield f"{str(file)!r} holds '${{', which would be filled in from the environment of this machine; write the value itself"
 
 
 def compose_settings(overrides: Sequence[str] = ()) -> Settings:
     """Compose conf/ with `overrides` and validate; every problem in one error."""
-    problems: list[str] = []
+    problems = list(_wrong_with_own_conf())
     lines = [line for line in (_hydra_line(text, problems) for text in overrides) if line]
     # A model of the user's own inherits nothing that was measured for the demo model.
     if any(line.startswith("model.source=") for line in lines) and not any(line.startswith("model=") for line in lines):
@@ -101,16 +128,17 @@ def _compose(lines: Sequence[str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+    from yaml import YAMLError
 
     with _LOCK:
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
-                config = compose("config", overrides=list(lines))
+                config = compose("config", overrides=[*lines, *_where_to_look()])
             tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except MissingMandatoryValue as error:
             raise SettingsError(f"{error.full_key} has no value here and needs one: {error.full_key}=...") from None
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
             said = " ".join(str(error).split())
             raise SettingsError(
                 f"the configuration cannot be composed: {said}; the overrides were {[masked_setting(line) for line in lines]}"
@@ -122,6 +150,11 @@ def _compose(lines: Sequence[str]) -> dict[str, Any]:
     plain = {str(key): value for key, value in tree.items()}
     plain.pop("experiment", None)
     return plain
+
+
+def _where_to_look() -> list[str]:
+    folder = own_conf()
+    return [] if folder is None else [f"hydra.searchpath=[{json.dumps(f'file://{folder}')}]"]
 
 
 def _is_structured(value: str) -> bool:

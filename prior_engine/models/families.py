@@ -198,9 +198,14 @@ REFUSED_SOLVERS: tuple[Refusal, ...] = (
 )
 
 
+# Names that other programs write into a model's index for a pipeline that diffusers has under its own.
+_ALIASES = {"WanDMDPipeline": "WanPipeline"}
+
+
 def family_of(pipeline: str) -> Family | None:
     """The family that a pipeline class belongs to."""
-    return next((family for family in FAMILIES if family.pipeline == pipeline), None)
+    known = _ALIASES.get(pipeline, pipeline)
+    return next((family for family in FAMILIES if family.pipeline == known), None)
 
 
 def refusal_of(name: str) -> str | None:

@@ -42,6 +42,11 @@ def guidance_of(settings: Settings, *, full: bool = False) -> float:
     return next(value for value in (settings.guidance, fixed, own, model.guidance) if value is not None)
 
 
+def second_guidance(settings: Settings, guidance: float | None) -> float | None:
+    """What the second expert is told: the pair of the model's settings belongs together, and any other number is for both."""
+    return settings.model.guidance_2 if guidance == settings.model.guidance else None
+
+
 def study_name(
     model: Mapping[str, Any], schedule: Mapping[str, Any], guidance: float, loras: Sequence[Lora] = ()
 ) -> str:

@@ -12,7 +12,7 @@ from prior_engine.requests.conditioning import Conditioning, Lora
 from prior_engine.requests.identity import Identity
 from prior_engine.requests.pictures import Picture
 from prior_engine.requests.prompt_length import PromptLength
-from tasks.planning.advice import guidance_of
+from tasks.planning.advice import guidance_of, second_guidance
 from tasks.planning.distilled import guidance_refusal
 from tasks.settings import Settings
 from tasks.sheets.local_file import open_checked
@@ -105,6 +105,7 @@ class Given:
             prompt=row.prompt,
             negative_prompt=negative or "",
             guidance=guidance,
+            guidance_2=second_guidance(settings, guidance),
             loras=(*self.worn, *loras),
             max_sequence_length=model.max_sequence_length,
         )

@@ -12,7 +12,7 @@ from prior_engine.requests.conditioning import Conditioning, Lora
 from prior_engine.requests.identity import Identity
 from prior_engine.requests.schedule import check_told, count_steps, line_refusal
 from prior_store import recipe_key
-from tasks.planning.advice import Advice, guidance_of
+from tasks.planning.advice import Advice, guidance_of, second_guidance
 from tasks.planning.distilled import ITS_OWN_STEPS, refused_by
 from tasks.planning.given import Given
 from tasks.planning.planned import PlannedPrior, PlannedVariant
@@ -144,6 +144,7 @@ class Planner:
             prompt=identity.prompt,
             negative_prompt=identity.negative_prompt,
             guidance=guidance,
+            guidance_2=second_guidance(settings, guidance),
             loras=self.loras,
             max_sequence_length=model.max_sequence_length,
         )

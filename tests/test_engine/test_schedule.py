@@ -116,6 +116,19 @@ def test_the_fastwan_sampler_is_a_hand_written_re_noise_loop(engine):
     torch.testing.assert_close(made.latents.latents, x, atol=5e-6, rtol=0)
 
 
+def test_the_lightx2v_sampler_of_2025_draws_its_noise_anew(engine):
+    lcm = replace(LIGHTX2V, scheduler="FlowMatchLCMScheduler")
+    made = engine("wan-t2v").scratch(identity("wan-t2v"), told("wan-t2v", guidance=1.0), lcm)
+    velocity = denoiser(engine)
+    generator = torch.Generator("cpu").manual_seed(7)
+    x = torch.randn(made.latents.latents.shape, generator=generator)
+    sigmas = [1, 0.9375, 5 / 6, 0.625]
+    for sigma, after in zip(sigmas, [*sigmas[1:], None], strict=True):
+        clean = x - sigma * velocity(x, 1000 * sigma)
+        x = clean if after is None else (1 - after) * clean + after * torch.randn(x.shape, generator=generator)
+    torch.testing.assert_close(made.latents.latents, x, atol=5e-6, rtol=0)
+
+
 def test_timesteps_that_stand_alone_are_shifted_like_the_sigmas_they_stand_for(engine):
     alone = replace(LIGHTX2V, sigmas=None, timesteps=(1000, 750, 500, 250))
     made, same = (

@@ -22,7 +22,7 @@ _PLACES = {"sheet", "sheet.path", "sheet.identities", "store", "store.url", "mod
 _NAMES = {"sheet": {"demo", "default"}, "sheet.path": {"demo"}, "model": {"demo"}, "model.source": {"demo"}}
 _SETTINGS = {
     "start_step", "tail", "start", "history", "guidance", "negative_prompt", "seed", "retries", "max_failures", "batch", "tags",
-    "model.height", "model.width", "model.frames", "model.guidance", "model.variant_guidance", "model.fps",
+    "model.height", "model.width", "model.frames", "model.guidance", "model.guidance_2", "model.variant_guidance", "model.fps",
     "sheet.format", "sheet.ignore_unknown", "runner.chunk_size",
 }  # fmt: skip
 _GROUPS = ("schedule", "prior", "video", "guard", "inflection")

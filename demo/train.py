@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +74,8 @@ def run_stage(options: argparse.Namespace) -> None:
             folder,
             seed=options.seed,
             phases=tuple(options.denoiser_phases),
-            look=evaluate.look,
+            # On the device too: on one core a look takes longer there than the steps between two of them.
+            look=partial(evaluate.look, device=device),
             device=device,
             workers=options.workers,
         )

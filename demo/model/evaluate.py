@@ -142,9 +142,9 @@ def half_width(share: float, num: int) -> float:
     return z / (1 + z * z / num) * float(np.sqrt(share * (1 - share) / num + z * z / (4 * num * num)))
 
 
-def look(training: Path, *, num: int = 22, seed: int = 3) -> dict[str, dict[str, float]]:
+def look(training: Path, *, num: int = 22, seed: int = 3, device: str = "cpu") -> dict[str, dict[str, float]]:
     """A glance in the midst of a training: a few guided runs of ten steps, judged."""
-    sampler, pairs = Sampler.of_training(training), draw_pairs(num, seed=seed)
+    sampler, pairs = Sampler.of_training(training, device), draw_pairs(num, seed=seed)
     condition = sampler.condition(first_frames(pairs))
     noise, prompts = sampler.noise([p.seed for p in pairs]), [p.prompt(p.after) for p in pairs]
     report = {}

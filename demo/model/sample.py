@@ -95,17 +95,19 @@ class Sampler:
         )
 
     @classmethod
-    def of_training(cls, folder: Path) -> Sampler:
+    def of_training(cls, folder: Path, device: str = "cpu") -> Sampler:
         """The nets as a training folder has them now."""
         tokenizer, text_encoder, transformer = trained(folder)
         vae = load_vae(folder, "vae.safetensors")
+        grey = grey_latents(vae, FRAMES)
         return cls(
-            transformer=transformer,
-            vae=vae,
+            transformer=transformer.to(device),
+            vae=vae.to(device),
             text_encoder=text_encoder,
             tokenizer=tokenizer,
             context=nets.PaddedContext().attach(transformer),
-            grey=grey_latents(vae, FRAMES),
+            grey=grey,
+            device=device,
         )
 
     @property

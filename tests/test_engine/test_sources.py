@@ -88,6 +88,17 @@ def test_a_text_encoder_that_many_share_and_a_vae_in_a_file_of_its_own(plain, or
     assert same(made(source=str(base), parts=parts), made(source=str(plain)))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_files_under_the_names_of_the_libraries_themselves(plain, tmp_path, dtype):
+    """As a text encoder for ComfyUI comes, and a component that was saved alone."""
+    names = ("text_encoder", "transformer", "vae")
+    base = shutil.copytree(plain, tmp_path / "base")
+    files = {name: next((base / name).glob("*.safetensors")) for name in names}
+    moved = {name: shutil.move(file, tmp_path / f"{name}.safetensors") for name, file in files.items()}
+    parts = tuple((name, (str(path),)) for name, path in moved.items())
+    assert same(made(source=str(base), dtype=dtype, parts=parts), made(source=str(plain), dtype=dtype))
+
+
 def test_a_fingerprint_names_what_is_loaded(plain, original, tmp_path):
     def of(**spec):
         info = inspect_model(ModelSpec(device="cpu", **spec))

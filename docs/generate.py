@@ -87,7 +87,7 @@ def models_page() -> str:
         "**How each was verified.** Its settings are read from the file, a tiny model of the same pipeline with random weights is put in the",
         "place of the source, a run is recorded, and resumed after two steps to the same bits, on a CPU (`tests/test_flows/test_presets.py`). None",
         "was run with its real weights. Wan 2.1 text to video of 1.3B was run at its real size with random weights on one GPU",
-        "([performance](../performance.md#on-a-gpu)). Sizes and guidance are those of the makers' cards. Where a model starts best nobody has",
+        "([performance](../performance.md#on-a-gpu)). Sizes and guidance are what the makers name, as far as it could be looked up: see the card. Where a model starts best nobody has",
         "measured: `headstart inflection` does. A plan says what a rule of thumb takes until then.\n",
         "| preset | what it is | source | pipeline | size, frames | guidance | fps |",
         "|---|---|---|---|---|---|---|",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,7 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
+@cache
 def text_of(name: str) -> str:
     """A page as it has to be; the page of families says by itself where it comes from."""
     return PAGES[name]() if name == "families.md" else NOTE + PAGES[name]()

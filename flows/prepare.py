@@ -47,7 +47,11 @@ class Prepared:
 
 def prepare(overrides: Sequence[str], only: Only = "all") -> Prepared:
     """Compose, read, check, plan. Every mistake is raised here, before anything is run."""
-    settings = compose_settings(overrides)
+    return prepare_settings(compose_settings(overrides), only)
+
+
+def prepare_settings(settings: Settings, only: Only = "all") -> Prepared:
+    """The same where the settings are there already."""
     sheet = load_sheet(settings.sheet, settings.seed)
     settings = fitted(settings, sheet)
     check_devices(settings)

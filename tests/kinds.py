@@ -4,6 +4,7 @@ A test that uses a fixture which starts something gets its mark by itself; one t
 carries the mark `process`, alone or for its whole file. All others are marked `quick`, and fail if they start one.
 """
 
+import gc
 import sys
 from multiprocessing.process import BaseProcess
 
@@ -61,6 +62,10 @@ def _started(self):
 BaseProcess.start = _started
 
 
+def pytest_collection():
+    gc.disable()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
@@ -71,6 +76,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker("quick")
     # What takes long comes first, so that no process is left alone with it at the end.
     items.sort(key=_rank)
+
+
+def pytest_collection_finish():
+    # What the libraries and the collected tests are made of stays to the end: no collection has to walk it again.
+    gc.freeze()
+    gc.enable()
 
 
 def _rank(item):

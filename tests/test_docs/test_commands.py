@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from functools import reduce
+from functools import cache, reduce
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,14 @@ def test_what_is_not_run_has_a_reason_and_every_reason_a_block(page):
     assert all(len(reason.split()) >= 3 for reason in reasons), reasons
 
 
+@cache
+def composed(overrides):
+    """As plain values; many pages tell the same command."""
+    from flows.compose import compose_settings
+
+    return compose_settings(overrides).model_dump(mode="json")
+
+
 COMMANDS = [
     pytest.param(command, id=f"{name_of(page)}:{block.line}:{number}")
     for page in [*GUIDES, ROOT / "docs" / "reference" / "cli.md"]
@@ -116,7 +124,7 @@ def test_every_command_exists_with_its_options_and_settings(command):
     import typer
 
     from flows.cli.main import app
-    from flows.compose import GROUPS, choices, compose_settings, known_settings
+    from flows.compose import GROUPS, choices, known_settings
 
     _, *words = shlex.split(command)
     verb = typer.main.get_command(app)
@@ -124,7 +132,7 @@ def test_every_command_exists_with_its_options_and_settings(command):
         verb = verb.commands[words.pop(0)]
     assert not getattr(verb, "commands", None), f"{command}: {words[:1]} is no verb"
     values = verb.make_context("headstart", words, resilient_parsing=False).params
-    settings = compose_settings(values.get("overrides") or []).model_dump(mode="json")
+    settings = composed(tuple(values.get("overrides") or []))
     for key, value in (text.split("=", 1) for text in values.get("overrides") or []):
         # What is said is what is set; a group's name stands for a file, or for the key that takes a value.
         if key in GROUPS and value not in choices(key):

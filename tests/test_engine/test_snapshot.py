@@ -86,7 +86,7 @@ def same(now, was):
     return now == was
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=settings().max_examples * 3 // 2)
 @given(
     state=st.dictionaries(st.text("abc_", min_size=1, max_size=5), trees, max_size=4),
     latents=tensors(FLOATS, min_dims=1),

@@ -296,7 +296,7 @@ def test_two_results_never_share_a_key_and_one_result_has_one(world):
     assert planned >= 1000
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples * 3 // 2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(asked=asked_for, idle=st.sets(st.sampled_from(sorted(IDLE)), min_size=1), seed=st.integers(0, 10**6))
 def test_what_decides_nothing_and_other_words_change_no_key(world, asked, idle, seed):
     keys = world.keys(asked)

@@ -73,17 +73,22 @@ def test_a_store_that_fails_for_a_moment_costs_the_run_nothing(store, monkeypatc
     assert [row.state for row in read_states(store, "b")] == ["done", "done"]
 
 
-def test_a_wish_to_stop_is_heard_and_forgotten(store):
+@pytest.fixture
+def often(monkeypatch):
+    monkeypatch.setattr("tasks.run_state.EVERY_S", 0.1)
+
+
+def test_a_wish_to_stop_is_heard_and_forgotten(store, often):
     stop, over = threading.Event(), threading.Event()
     cancel(store, "b", "by mistake")
     forget_cancel(store, "b")
     heed(store, "b", stop, over)
-    assert not stop.wait(1.5)
+    assert not stop.wait(0.5)
     cancel(store, "b", "this time really")
     assert stop.wait(30)
 
 
-def test_a_stop_here_is_passed_on_to_others(store):
+def test_a_stop_here_is_passed_on_to_others(store, often):
     stop, over, elsewhere = threading.Event(), threading.Event(), threading.Event()
     heed(store, "b", stop, over, spread=True)
     heed(store, "b", elsewhere, threading.Event())

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.prepare import prepare
+from flows.compose import compose_settings
+from flows.prepare import prepare_settings
 from tasks.errors import PlanError, SheetError
 from tasks.settings import SheetSettings
 from tasks.sheets.load import load_sheet
@@ -19,13 +20,18 @@ def test_every_bad_sheet_has_its_message():
     assert len(MESSAGES) >= 40
 
 
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return compose_settings(["model=demo", f"store={tmp_path_factory.mktemp('store')}"])
+
+
 @pytest.mark.parametrize("name", sorted(MESSAGES))
-def test_a_bad_sheet_is_refused_with_exactly_this(name, monkeypatch, tmp_path):
+def test_a_bad_sheet_is_refused_with_exactly_this(name, monkeypatch, settings):
     monkeypatch.chdir(FOLDER.parent.parent)
     # What only the model can know (steps, lengths, pictures) is found by the plan, still before any weights are read.
-    overrides = [f"sheet.path=tests/bad_sheets/{name}", "model=demo", f"store={tmp_path / 'store'}"]
+    sheet = settings.sheet.model_copy(update={"path": f"tests/bad_sheets/{name}"})
     with pytest.raises((SheetError, PlanError)) as refused:
-        prepare(overrides)
+        prepare_settings(settings.model_copy(update={"sheet": sheet}))
     assert str(refused.value).replace(str(FOLDER.parent), "TESTS") == MESSAGES[name]
 
 

@@ -59,20 +59,21 @@ def batch_closing(prepared: Prepared, result: BatchResult, ui: str | None, overr
 
 def advised(advice: Mapping[str, Any]) -> str:
     """The settings that the advice stands for, as one types them."""
-    return " ".join(f"{name}={advice[name]}" for name in ("start_step", "tail", "start"))
+    told = "" if advice["guidance"] is None else f" model.variant_guidance={advice['guidance']:g}"
+    return " ".join(f"{name}={advice[name]}" for name in ("start_step", "tail", "start")) + told
 
 
 def study_closing(found: Found, ui: str | None, overrides: Sequence[str]) -> str:
     """The table of what is worth choosing from, the advice, and where the rest is."""
     record, advice = found.record, found.record["advice"]
-    lines = [f"{'setting':14} {'sigma':>6} {'steps':>5}  " + " ".join(f"{name:>12}" for name in MEASURES)]
+    lines = [f"{'setting':19} {'sigma':>6} {'steps':>5}  " + " ".join(f"{name:>12}" for name in MEASURES)]
     few = len(record["lines"]) <= _MANY_LINES
     spread = spreads(record)
     for line in record["lines"]:
         if few or line["pareto"] or line["start_step"] is None:
             sigma = "" if line["sigma"] is None else f"{line['sigma']:.3f}"
             numbers = " ".join(f"{line[name]:>6.2f} {spread(line, name):5}" for name in MEASURES)
-            lines.append(f"{line['name']:14} {sigma:>6} {line['steps']:>5}  {numbers}")
+            lines.append(f"{line['name']:19} {sigma:>6} {line['steps']:>5}  {numbers}")
     if advice["start_step"] is None:
         lines.append(f"No advice: {advice['why']}")
     else:

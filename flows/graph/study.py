@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flows.graph.run import Means, run_graph
@@ -16,7 +16,7 @@ from tasks.context import Context
 from tasks.errors import InterruptedBatchError, PlanError
 from tasks.making.progress import Progress
 from tasks.pages.inflection import page
-from tasks.planning.advice import RECORD, guidance_of, study_name
+from tasks.planning.advice import RECORD, guidance_of, is_guidance_free, second_guidance, study_name
 from tasks.planning.models.source import spec_for
 from tasks.planning.planned import PlannedVariant
 from tasks.studies.conclusion import LEAST_PAIRS, Bar, concluded
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PAGE = "inflection.html"
 _MANY_STEPS = 12
+# The share of the guidance of full runs that did best in variants of the demo model (docs/fidelity.md).
+_LESS = 5 / 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +62,13 @@ def prepare_study(overrides: Sequence[str]) -> Study:
     named = any(line.partition("=")[0] in {"sheet", "sheet.path"} for line in overrides)
     prepared = prepare(overrides if named else ["sheet=demo", *overrides])
     plan = prepared.plan
-    guidance, full = guidance_of(prepared.settings), guidance_of(prepared.settings, full=True)
-    chosen = _spread(prepared, prepared.settings.inflection.pairs, guidance)
     trials = _trials(prepared)
     return Study(
-        name=study_name(plan.model, plan.schedule, guidance, plan.loras),
+        name=study_name(prepared.settings, plan.model, plan.loras),
         store=prepared.store,
         prepared=prepared,
         trials=trials,
-        pairs=tuple(Pair(prior=row.prior, variant=row, trials=trials, full_guidance=full) for row in chosen),
+        pairs=tuple(Pair(prior=row.prior, variant=row, trials=trials) for row in _spread(prepared)),
     )
 
 
@@ -85,7 +85,20 @@ def _trials(prepared: Prepared) -> tuple[Trial, ...]:
     on_line = line_refusal(inspect_model(spec_for(prepared.settings)), prepared.settings.schedule.for_engine) is None
     kinds = tuple(start for start in wanted.starts if start == "snapshot" or on_line)
     tails = ("exact",) if prepared.settings.schedule.tails == "exact" else wanted.tails
-    trials = trials_of(total, starts, tails, kinds)
+    told = _guidances(prepared)
+    trials = trials_of(total, starts, tails, kinds, told)
+    most, full = wanted.max_forwards, guidance_of(prepared.settings, full=True)
+    while wanted.start_steps is None and sum(trial.forwards(full) for trial in trials) > most:
+        sparser = tuple(range(0, total - 1, 1 if starts is None else starts[1] - starts[0] + 1))
+        if len(sparser) < 2:
+            break
+        starts = sparser
+        trials = trials_of(total, starts, tails, kinds, told)
+    if (forwards := sum(trial.forwards(full) for trial in trials)) > most:
+        raise PlanError(
+            f"a pair would cost {forwards} forwards of the model, and inflection.max_forwards allows {most}; name fewer "
+            "inflection.start_steps, tails, starts or guidances, or allow more"
+        )
     tried = {trial.start_step for trial in trials}
     if tried <= {None}:
         raise PlanError(
@@ -101,12 +114,33 @@ def _trials(prepared: Prepared) -> tuple[Trial, ...]:
     return trials
 
 
-def _spread(prepared: Prepared, count: int, guidance: float) -> list[PlannedVariant]:
-    """Rows of as many identities as there are, all told with the guidance that the study is for."""
+def _guidances(prepared: Prepared) -> tuple[float | None, ...]:
+    """What variants may be told with: as full runs (None), and with less, which is often enough for the little that changes."""
+    settings = prepared.settings
+    full, asked = guidance_of(settings, full=True), settings.inflection.guidances
+    if not is_guidance_free(settings):
+        if asked:
+            raise PlanError(
+                f"inflection.guidances={list(asked)} cannot be tried: guidance is {full:g}, as "
+                f"{'the weights of this schedule need it' if settings.guidance is None else 'the setting guidance says'}"
+            )
+        return (None,)
+    if asked is None:
+        own = settings.model.variant_guidance
+        asked = (round(2 * _LESS * full) / 2 if own is None else own,) if full > 1 else ()
+    return (None, *(guidance for guidance in asked if guidance != full and guidance >= 1))
+
+
+def _spread(prepared: Prepared) -> list[PlannedVariant]:
+    """Rows of as many identities as there are that name no guidance of their own, told as full runs are."""
+    settings, count = prepared.settings, prepared.settings.inflection.pairs
+    named = {row.id for row in prepared.sheet.rows if row.guidance is not None}
+    guidance = guidance_of(settings, full=True)
     by_identity: dict[str, list[PlannedVariant]] = {}
     for row in prepared.plan.variants:
-        if row.parent_row is None and row.conditioning.guidance == guidance:
-            by_identity.setdefault(row.prior_key, []).append(row)
+        if row.parent_row is None and (row.row_id not in named or row.conditioning.guidance == guidance):
+            told = replace(row.conditioning, guidance=guidance, guidance_2=second_guidance(settings, guidance))
+            by_identity.setdefault(row.prior_key, []).append(replace(row, conditioning=told))
     if not by_identity:
         raise PlanError(
             f"no row of {prepared.plan.sheet_name} runs with guidance {guidance:g}, which the study is for; set guidance=..."
@@ -131,11 +165,12 @@ def run_study(study: Study, means: Means) -> Found:
     known = [json.loads(content) for content in contents if content is not None]
     if not known:
         raise InterruptedBatchError("stopped before a pair was measured; run the same command again to start over")
-    plan, wanted = study.prepared.plan, study.prepared.settings.inflection
+    plan, settings = study.prepared.plan, study.prepared.settings
+    wanted = settings.inflection
     record = {
         "model": dict(plan.model),
         "schedule": dict(plan.schedule),
-        "guidance": guidance_of(study.prepared.settings),
+        "guidance": guidance_of(settings, full=True),
         "full_steps": plan.full_steps,
         "bar": {"follow": wanted.follow, "detail": wanted.detail},
         **concluded(known, study.trials, Bar(follow=wanted.follow, detail=wanted.detail)),
@@ -143,7 +178,7 @@ def run_study(study: Study, means: Means) -> Found:
     kept = not interrupted and (len(known) >= LEAST_PAIRS or wanted.force)
     if kept:
         study.store.put_batch_file(study.name, RECORD, json.dumps(record, ensure_ascii=False, indent=1).encode())
-    study.store.put_batch_file(study.name, PAGE, page(record).encode())
+    study.store.put_batch_file(study.name, PAGE, page(record, known).encode())
     uri = study.store.uri(f"batches/{study.name}/{PAGE}")
     return Found(record=record, page=uri, kept=kept, interrupted=interrupted)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from prior_engine.requests.steps import Tail
@@ -32,14 +32,22 @@ class Advice:
     pays: bool
     why: str
     start: Literal["snapshot", "line"] = "snapshot"
+    # Of variants; None = as full runs.
+    guidance: float | None = None
 
 
-def guidance_of(settings: Settings, *, full: bool = False) -> float:
+def guidance_of(settings: Settings, measured: Advice | None = None, *, full: bool = False) -> float:
     """The guidance of rows that name none: as variants, or as full runs and priors."""
     model, fixed = settings.model, settings.schedule.guidance
-    own = None if full else model.variant_guidance
+    known = measured is not None and measured.start_step is not None
+    own = None if full else measured.guidance if measured and known else model.variant_guidance
     # Weights that were distilled with one guidance know no other, whatever was found best for the model as it was.
     return next(value for value in (settings.guidance, fixed, own, model.guidance) if value is not None)
+
+
+def is_guidance_free(settings: Settings) -> bool:
+    """Whether variants may be told with another guidance than full runs."""
+    return settings.guidance is None and settings.schedule.guidance is None
 
 
 def second_guidance(settings: Settings, guidance: float | None) -> float | None:
@@ -47,19 +55,40 @@ def second_guidance(settings: Settings, guidance: float | None) -> float | None:
     return settings.model.guidance_2 if guidance == settings.model.guidance else None
 
 
-def study_name(
-    model: Mapping[str, Any], schedule: Mapping[str, Any], guidance: float, loras: Sequence[Lora] = ()
-) -> str:
-    """Where the study of a model with what it wears, a schedule and a guidance lies among the batches."""
-    recipe = {"kind": "inflection", "model": dict(model), "schedule": dict(schedule), "guidance": guidance}
+def study_name(settings: Settings, model: Mapping[str, Any], loras: Sequence[Lora] = ()) -> str:
+    """Where the study of a model with what it wears, a schedule and a guidance lies among the batches.
+
+    Where no guidance is asked for, that of variants is looked for as well, and the study is of that of full runs.
+    """
+    schedule = settings.schedule.for_engine.describe()
+    recipe = {
+        "kind": "inflection",
+        "model": dict(model),
+        "schedule": schedule,
+        "guidance": guidance_of(settings, full=True),
+    }
+    if is_guidance_free(settings):
+        recipe["variants"] = "any guidance"
     if loras:
         recipe["loras"] = [lora.describe() for lora in loras]
     key = recipe_key(recipe)
     return f"inflection-{key[:20]}"
 
 
-def measured_start(store: Store, name: str) -> Advice | None:
+def measured_start(
+    store: Store, settings: Settings, model: Mapping[str, Any], loras: Sequence[Lora] = ()
+) -> Advice | None:
     """What an earlier study found, if there was one."""
+    found = _kept(store, study_name(settings, model, loras))
+    if found is not None or not is_guidance_free(settings):
+        return found
+    # Earlier studies were of one guidance of variants.
+    guidance = guidance_of(settings)
+    found = _kept(store, study_name(settings.model_copy(update={"guidance": guidance}), model, loras))
+    return None if found is None else replace(found, guidance=guidance)
+
+
+def _kept(store: Store, name: str) -> Advice | None:
     try:
         advice = json.loads(store.read_batch_file(name, RECORD))["advice"]
     except KeyNotFoundError:

@@ -49,6 +49,7 @@ def plan_document(plan: Plan, batch: str, sheet_digest: str) -> dict[str, Any]:
                 "tail": variant.way.tail,
                 "start": variant.way.start,
                 "sigma": variant.sigma,
+                "guidance": variant.conditioning.guidance,
                 "steps": variant.steps,
                 "tags": list(variant.tags),
                 "cached": variant.cached,

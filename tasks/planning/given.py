@@ -12,7 +12,7 @@ from prior_engine.requests.conditioning import Conditioning, Lora
 from prior_engine.requests.identity import Identity
 from prior_engine.requests.pictures import Picture
 from prior_engine.requests.prompt_length import PromptLength
-from tasks.planning.advice import guidance_of, second_guidance
+from tasks.planning.advice import Advice, guidance_of, second_guidance
 from tasks.planning.distilled import guidance_refusal
 from tasks.settings import Settings
 from tasks.sheets.local_file import open_checked
@@ -28,6 +28,7 @@ class Given:
     info: ModelInfo
     root: str
     worn: tuple[Lora, ...] = ()
+    measured: Advice | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _pictures: dict[str, Picture | None] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class Given:
     def conditioning_of(self, row: Row, *, full: bool) -> Conditioning | None:
         """What a row is told, as a variant or in a full run; or None, with the problem told."""
         settings, model = self.settings, self.settings.model
-        usual = guidance_of(settings, full=full)
+        usual = guidance_of(settings, self.measured, full=full)
         guidance = usual if row.guidance is None else row.guidance
         if (refused := guidance_refusal(settings, row.guidance)) is not None:
             self.problems.append(f"{row.place}, column guidance: {refused}")

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prior_engine.errors import EngineError
-from prior_engine.models.info import ModelInfo, inspect_model
+from prior_engine.models.info import inspect_model
 from prior_engine.requests.conditioning import Lora
 from tasks.errors import PlanError
-from tasks.planning.advice import Advice, guidance_of, measured_start, study_name
+from tasks.planning.advice import measured_start
 from tasks.planning.models.source import spec_for
 from tasks.planning.models.worn import worn
 from tasks.planning.planned import PlannedPrior, PlannedVariant
@@ -78,7 +78,7 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
     except EngineError as error:
         raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
     loras = worn(settings)
-    planner = Planner(settings, sheet, info, _measured(settings, info, store, loras), loras)
+    planner = Planner(settings, sheet, info, measured_start(store, settings, info.describe(), loras), loras)
     planner.add_all(_parents_first(sheet.rows))
     problems = list(dict.fromkeys(planner.problems))
     if problems:
@@ -88,12 +88,6 @@ def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
             + "\n".join(f"  {problem}" for problem in problems)
         )
     return _with_cached(planner, store)
-
-
-def _measured(settings: Settings, info: ModelInfo, store: Store, loras: Sequence[Lora]) -> Advice | None:
-    """What `headstart inflection` found and kept in this store."""
-    schedule = settings.schedule.for_engine.describe()
-    return measured_start(store, study_name(info.describe(), schedule, guidance_of(settings), loras))
 
 
 def _parents_first(rows: Sequence[Row]) -> list[Row]:

@@ -36,7 +36,9 @@ class Planner:
     _prior_keys: dict[Identity, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.given = Given(self.settings, self.info, self.sheet.root, self.loras, notes=list(self.sheet.warnings))
+        self.given = Given(
+            self.settings, self.info, self.sheet.root, self.loras, self.measured, notes=list(self.sheet.warnings)
+        )
         self.problems, self.notes = self.given.problems, self.given.notes
         self.schedule = self.settings.schedule.for_engine
         self.schedule_recipe = self.schedule.describe()

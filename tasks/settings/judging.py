@@ -21,6 +21,15 @@ class InflectionSettings(Group):
     starts: tuple[Literal["snapshot", "line"], ...] = Field(
         ("snapshot", "line"), min_length=1, description="ways to start; `line` is tried with re-spaced tails"
     )
+    guidances: tuple[Annotated[float, Field(ge=1)], ...] | None = Field(
+        None,
+        description="guidance of variants to try, with re-spaced tails, beside that of full runs; null = what the model names for variants, or five eighths of it",
+    )
+    max_forwards: int = Field(
+        1000,
+        ge=10,
+        description="forwards of the model that a pair may cost; fewer start steps are tried where it would be more",
+    )
     follow: float = Field(
         0.9,
         gt=0,

@@ -46,6 +46,7 @@ class Line:
     start_step: int | None
     tail: Tail
     start: Literal["snapshot", "line"]
+    guidance: float | None
     sigma: float | None
     follows: float
     follows_hw: float
@@ -63,9 +64,11 @@ def concluded(pairs: Sequence[Mapping[str, Any]], trials: Sequence[Trial], bar: 
     """The whole record of a study."""
     telling = [pair for pair in pairs if pair["changed"] >= LEAST_CHANGE]
     mute = [pair["pair"] for pair in pairs if pair["changed"] < LEAST_CHANGE]
+    # Pictures are for the page, and a plan reads the record every time.
+    told = [{name: value for name, value in pair.items() if name != "looks"} for pair in pairs]
     if not telling:
         advice = _none("no prompt changed anything, even in a full run; use prompts that differ from the base prompts")
-        return {"advice": asdict(advice), "lines": [], "inflections": {}, "mute": mute, "pairs": list(pairs)}
+        return {"advice": asdict(advice), "lines": [], "inflections": {}, "mute": mute, "pairs": told}
     table = _Table(telling, trials)
     lines = [table.line(trial) for trial in trials]
     lines = _with_pareto(lines)
@@ -76,7 +79,7 @@ def concluded(pairs: Sequence[Mapping[str, Any]], trials: Sequence[Trial], bar: 
         "kept_full": table.kept_full(np.arange(len(telling))),
         "seconds_full": float(np.mean([pair["seconds_full"] for pair in telling])),
         "mute": mute,
-        "pairs": list(pairs),
+        "pairs": told,
     }
 
 
@@ -122,6 +125,7 @@ class _Table:
             start_step=trial.start_step,
             tail=trial.tail,
             start=trial.start,
+            guidance=trial.guidance,
             sigma=None if trial.start_step is None else sigmas[str(trial.start_step)],
             follows=float(whole["follows"][at]),
             follows_hw=half["follows"],
@@ -181,6 +185,7 @@ def _advice(table: _Table, trials: Sequence[Trial], bar: Bar) -> Advice:
         start_step=trial.start_step,
         tail=trial.tail,
         start=trial.start,
+        guidance=trial.guidance,
         steps=trial.steps,
         certainty=float(sure[best]) if enough else None,
         start_steps=span if enough else None,
@@ -207,14 +212,14 @@ def _against_scratch(table: _Table, trials: Sequence[Trial], best: int) -> tuple
 
 
 def _inflections(means: Mapping[str, Any], trials: Sequence[Trial], bar: Bar) -> dict[str, int | None]:
-    """By tail: the latest start step at which variants still follow, all earlier ones of that tail included."""
+    """By tail and guidance: the latest start step at which variants still follow, all earlier ones of that tail included."""
     found: dict[str, int | None] = {}
-    ways = [(trial.start, str(trial.tail)) for trial in trials if trial.start_step is not None]
-    for start, tail in dict.fromkeys(ways):
-        name = tail if start == "snapshot" else f"{start} {tail}"
+    ways = [(trial.start, str(trial.tail), trial.guidance) for trial in trials if trial.start_step is not None]
+    for start, tail, guidance in dict.fromkeys(ways):
+        name = (tail if start == "snapshot" else f"{start} {tail}") + ("" if guidance is None else f" g{guidance:g}")
         found[name] = None
         for at, trial in enumerate(trials):
-            if trial.start_step is None or (trial.start, str(trial.tail)) != (start, tail):
+            if trial.start_step is None or (trial.start, str(trial.tail), trial.guidance) != (start, tail, guidance):
                 continue
             if means["follows"][at] < bar.follow:
                 break

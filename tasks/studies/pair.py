@@ -19,26 +19,33 @@ from tasks.errors import InterruptedBatchError
 from tasks.making.devices import Lease
 from tasks.making.encode import embeddings_for
 from tasks.making.runtime import Runtime, runtime_for
+from tasks.planning.advice import second_guidance
 from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.result import Result
 from tasks.studies import likeness
 from tasks.studies.likeness import Likeness
+from tasks.studies.strips import strip
 
 if TYPE_CHECKING:
     from prior_engine import Snapshot, VariantResult
     from prior_engine.requests.conditioning import Conditioning
+    from tasks.settings import Settings
 
-MEASURE_VERSION = 2
+MEASURE_VERSION = 3
+# What the other two clips of a pair are called, beside the names of its trials.
+PRIOR, FULL_RUN = "prior", "full run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One way to a variant: a start step and a tail, or (`start_step` None) the same steps from scratch."""
+    """One way to a variant: start step, tail and guidance, or (`start_step` None) the same steps from scratch."""
 
     steps: int
     start_step: int | None = None
     tail: Tail = "exact"
     start: Literal["snapshot", "line"] = "snapshot"
+    # None = that of full runs.
+    guidance: float | None = None
 
     @property
     def name(self) -> str:
@@ -46,32 +53,35 @@ class Trial:
         if self.start_step is None:
             return f"scratch {self.steps}"
         way = "" if self.start == "snapshot" else " line"
-        return f"k{self.start_step}{way} " + ("exact" if self.tail == "exact" else f"in {self.steps}")
+        told = "" if self.guidance is None else f" g{self.guidance:g}"
+        return f"k{self.start_step}{way} " + ("exact" if self.tail == "exact" else f"in {self.steps}") + told
+
+    def forwards(self, full_guidance: float) -> int:
+        """What it costs: two a step with guidance, and two to ask what it became."""
+        guidance = full_guidance if self.guidance is None else self.guidance
+        return self.steps * (1 if guidance == 1 else 2) + 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """What to measure on one identity and one prompt."""
+    """What to measure on one identity and one prompt. The variant is told as its full run is; a trial may say otherwise."""
 
     prior: PlannedPrior
     variant: PlannedVariant
     trials: tuple[Trial, ...]
-    # Of the full run that they are measured against.
-    full_guidance: float
 
     @property
     def key(self) -> str:
         """The same pair, measured in the same ways, is measured once."""
-        recipe = {
-            "kind": "inflection pair",
-            "version": MEASURE_VERSION,
-            "prior": self.prior.key,
-            "conditioning": self.variant.conditioning.describe(),
-            "settings": [trial.name for trial in self.trials],
-        }
-        if self.full_guidance != self.variant.conditioning.guidance:
-            recipe["full_guidance"] = self.full_guidance
-        return recipe_key(recipe)
+        return recipe_key(
+            {
+                "kind": "inflection pair",
+                "version": MEASURE_VERSION,
+                "prior": self.prior.key,
+                "conditioning": self.variant.conditioning.describe(),
+                "settings": [trial.name for trial in self.trials],
+            }
+        )
 
     @property
     def file(self) -> str:
@@ -89,19 +99,23 @@ def trials_of(
     start_steps: Sequence[int] | None,
     tails: Sequence[Tail],
     starts: Sequence[Literal["snapshot", "line"]] = ("snapshot",),
+    guidances: Sequence[float | None] = (None,),
 ) -> tuple[Trial, ...]:
     """All start steps with all tails that save steps, then their controls from scratch.
 
-    A straight line has no steps of its own that are left, so it is tried with re-spaced tails only.
+    A straight line has no steps of its own that are left, so it is tried with re-spaced tails only. Long tails make good
+    what guidance overdoes, so another guidance is tried with re-spaced ones, unless there are no others.
     """
+    whole = () if all(tail == "exact" for tail in tails) else ("exact",)
     found = []
     for step in start_steps if start_steps is not None else range(total - 1):
         left = total - 1 - step
         found += [
-            Trial(start_step=step, tail=tail, start=start, steps=left if tail == "exact" else tail)
+            Trial(start_step=step, tail=tail, start=start, steps=left if tail == "exact" else tail, guidance=guidance)
             for start in starts
             for tail in tails
             if (tail == "exact" and start == "snapshot") or (tail != "exact" and tail < left)
+            for guidance in ((None,) if tail in whole else guidances)
         ]
     return (*found, *(Trial(steps=steps) for steps in sorted({trial.steps for trial in found})))
 
@@ -119,7 +133,7 @@ def _measured(work: Pair, context: Context) -> Result:
         raise InterruptedBatchError("the study was asked to stop")
     try:
         with runtime.lease(work.prior.recipe) as lease:
-            found = _Study(work, runtime, lease).measured()
+            found = _Study(work, runtime, lease, context.settings).measured()
     except RunCancelledError as stopped:
         raise InterruptedBatchError(f"{work.label} was stopped; a new study continues with it") from stopped
     runtime.store.put_batch_file(context.batch, work.file, json.dumps(found, ensure_ascii=False).encode())
@@ -131,6 +145,7 @@ class _Study:
     work: Pair
     runtime: Runtime
     lease: Lease
+    settings: Settings
 
     def measured(self) -> dict[str, Any]:
         work, schedule = self.work, self.work.prior.schedule
@@ -145,15 +160,15 @@ class _Study:
         full_s = time.perf_counter() - began
         last = snapshots[max(snapshots)]
         self.last = last
-        # What users would run without a prior, which may be told with more guidance than variants are.
-        told = replace(work.variant.conditioning, guidance=work.full_guidance)
-        whole = self._from_scratch(schedule, "full run", told).latents
+        whole = self._from_scratch(schedule, FULL_RUN).latents
         prior, full = self._frames(last), self._frames(whole)
         asks = line_refusal(self.lease.engine.info, schedule) is None
         ends = (self._leaning(last), self._leaning(whole)) if asks else (0.0, 0.0)
         found: dict[str, Any] = {}
+        looks = {PRIOR: strip(prior), FULL_RUN: strip(full)}
         for trial, result in self._runs(snapshots):
             video = self._frames(result.latents)
+            looks[trial.name] = strip(video)
             found[trial.name] = Likeness(
                 followed=(
                     likeness.between(self._leaning(result.latents), *ends)
@@ -180,21 +195,21 @@ class _Study:
             "seconds_full": full_s,
             "sigmas": {str(step): snapshot.sigma for step, snapshot in snapshots.items()},
             "settings": found,
+            "looks": looks,
         }
 
     def _runs(self, snapshots: dict[int, Snapshot]) -> Iterator[tuple[Trial, VariantResult]]:
         prior = self.work.prior
         for trial in self.work.trials:
             if trial.start_step is None:
-                told = self.work.variant.conditioning
-                yield trial, self._from_scratch(fewer_steps(prior.schedule, trial.steps), trial.name, told)
+                yield trial, self._from_scratch(fewer_steps(prior.schedule, trial.steps), trial.name)
                 continue
             yield (
                 trial,
                 self.lease.engine.resume(
                     snapshots[trial.start_step if trial.start == "snapshot" else max(snapshots)],
                     prior.identity,
-                    self.work.variant.conditioning,
+                    self._told(trial),
                     prior.schedule,
                     how=ResumeOptions(tail=trial.tail, line=trial.start_step if trial.start == "line" else None),
                     options=self._options(trial.name),
@@ -223,7 +238,14 @@ class _Study:
             errors.append(float(np.square(_array(guess.latents) - _array(made)).mean()))
         return errors[0] - errors[1]
 
-    def _from_scratch(self, schedule: Schedule, name: str, told: Conditioning) -> VariantResult:
+    def _told(self, trial: Trial) -> Conditioning:
+        told, settings = self.work.variant.conditioning, self.settings
+        if trial.guidance is None:
+            return told
+        return replace(told, guidance=trial.guidance, guidance_2=second_guidance(settings, trial.guidance))
+
+    def _from_scratch(self, schedule: Schedule, name: str) -> VariantResult:
+        told = self.work.variant.conditioning
         return self.lease.engine.scratch(self.work.prior.identity, told, schedule, options=self._options(name))
 
     def _options(self, name: str) -> RunOptions:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import flows
+from tasks.errors import PlanError
 
 # The demo model: on random weights a prompt changes nothing, and a study says so.
 DEMO = ["sheet=sheet.csv", "store=store", "schedule.num_inference_steps=4", "server=none"]
@@ -27,7 +28,8 @@ def test_a_study_is_measured_once_and_its_answer_is_used(bench):
     # k = 0..2 exact, and in one step where more are left, from the snapshot and from the line; their controls.
     names = [line["name"] for line in record["lines"]]
     assert names == [
-        "k0 exact", "k0 in 1", "k0 line in 1", "k1 exact", "k1 in 1", "k1 line in 1", "k2 exact",
+        "k0 exact", "k0 in 1", "k0 in 1 g2.5", "k0 line in 1", "k0 line in 1 g2.5",
+        "k1 exact", "k1 in 1", "k1 in 1 g2.5", "k1 line in 1", "k1 line in 1 g2.5", "k2 exact",
         "scratch 1", "scratch 2", "scratch 3",
     ]  # fmt: skip
     assert {pair["identity"] for pair in record["pairs"]} == {"star", "heart"}
@@ -43,6 +45,7 @@ def test_a_study_is_measured_once_and_its_answer_is_used(bench):
         "start_step": 1,
         "tail": 1,
         "start": "line",
+        "guidance": 3.0,
         "steps": 1,
         "certainty": 1.0,
         "start_steps": [1, 1],
@@ -53,6 +56,7 @@ def test_a_study_is_measured_once_and_its_answer_is_used(bench):
     planned = json.loads(bench.run("plan", "--json").stdout)
     assert (planned["start_step"], planned["start"]) == (1, "line")
     assert {row["label"].partition(" ")[2] for row in planned["rows"]} == {"k1 line in 1"}
+    assert {row["guidance"] for row in planned["rows"]} == {3.0}
     assert "measured by `headstart inflection`" in planned["start_step_from"]
     # Another guidance is another study.
     other = json.loads(bench.run("plan", "guidance=2", "--json").stdout)
@@ -185,9 +189,66 @@ def test_variants_of_another_guidance_are_measured_against_full_runs_of_the_usua
     prompt = study.pairs[0].variant.conditioning.prompt
     # What asks the model which prompt it sees is told without guidance.
     assert {(name, guidance) for name, said, guidance in told if said == prompt and guidance != 1.0} == {
-        ("scratch", 4.0),  # the full run
-        ("scratch", 2.5),  # the control of as many steps
+        ("scratch", 4.0),  # the full run, and the control of as many steps
+        ("resume", 4.0),
         ("resume", 2.5),
     }
     assert {guidance for name, _, guidance in told if name == "record"} == {4.0}
-    assert study.pairs[0].key != replace(study.pairs[0], full_guidance=3.0).key
+
+
+@pytest.fixture
+def lines(tmp_path):
+    (tmp_path / "sheet.csv").write_text(SHEET)
+    return [f"sheet={tmp_path / 'sheet.csv'}", f"store={tmp_path / 'store'}", "server=none"]
+
+
+def guidances_of(study):
+    return list(dict.fromkeys(trial.guidance for trial in study.trials))
+
+
+def test_the_guidances_that_are_tried(lines):
+    from flows.graph.study import prepare_study
+
+    assert guidances_of(prepare_study(lines)) == [None, 2.5]
+    assert guidances_of(prepare_study([*lines, "model.variant_guidance=null", "model.guidance=6"])) == [None, 4.0]
+    assert guidances_of(prepare_study([*lines, "inflection.guidances=[3,2]"])) == [None, 3.0, 2.0]
+    assert guidances_of(prepare_study([*lines, "inflection.guidances=[]"])) == [None]
+    # Without guidance there is none to lessen, and what is asked for is what is meant.
+    assert guidances_of(prepare_study([*lines, "model.guidance=1", "model.variant_guidance=null"])) == [None]
+    assert guidances_of(prepare_study([*lines, "guidance=3"])) == [None]
+    with pytest.raises(PlanError, match=r"inflection.guidances=\[2.0\] cannot be tried: guidance is 3, as the setting"):
+        prepare_study([*lines, "guidance=3", "inflection.guidances=[2]"])
+
+
+def test_a_study_costs_no_more_than_it_may(lines):
+    from flows.graph.study import prepare_study
+
+    whole = prepare_study(lines)
+    assert {trial.start_step for trial in whole.trials} == {None, *range(9)}
+    bounded = prepare_study([*lines, "schedule.num_inference_steps=30", "inflection.guidances=[3,2.5,2]"])
+    assert 400 < sum(trial.forwards(4.0) for trial in bounded.trials) <= 1000
+    starts = sorted({trial.start_step for trial in bounded.trials} - {None})
+    assert starts == list(range(0, 29, starts[1]))
+    with pytest.raises(PlanError, match=r"would cost \d+ forwards of the model, and inflection.max_forwards allows 50"):
+        prepare_study([*lines, "inflection.start_steps=[1,2,3]", "inflection.max_forwards=50"])
+
+
+def test_an_earlier_study_of_one_guidance_is_still_known(lines):
+    from flows.prepare import prepare
+    from tasks.planning.advice import RECORD, study_name
+
+    prepared = prepare(lines)
+    once = prepared.settings.model_copy(update={"guidance": 2.5})
+    advice = {
+        "start_step": 5,
+        "tail": 2,
+        "start": "line",
+        "steps": 2,
+        "certainty": 1.0,
+        "start_steps": [5, 5],
+        "pays": True,
+    }
+    record = json.dumps({"advice": advice | {"why": ""}}).encode()
+    prepared.store.put_batch_file(study_name(once, prepared.plan.model), RECORD, record)
+    for row in prepare(lines).plan.variants:
+        assert (row.way.start_step, row.way.tail, row.conditioning.guidance) == (5, 2, 2.5)

@@ -1,10 +1,17 @@
 """The answer that a study draws from its numbers, on numbers whose answer is known."""
 
-import pytest
+import base64
+import io
+import re
 
-from tasks.pages.inflection import page
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.pages.inflection import costs, is_advised, page
 from tasks.studies.conclusion import Bar, concluded
 from tasks.studies.pair import Trial, trials_of
+from tasks.studies.strips import strip
 
 BAR = Bar(follow=0.9, detail=0.8)
 TOTAL = 6
@@ -136,3 +143,45 @@ def test_every_number_of_steps_has_its_control():
     assert {setting.steps for setting in settings} == {
         setting.steps for setting in settings if setting.start_step is None
     }
+
+
+def test_less_guidance_is_tried_with_re_spaced_tails_and_can_win():
+    settings = trials_of(TOTAL, (1, 2), ("exact", 2), ("snapshot", "line"), (None, 2.5))
+    assert [setting.name for setting in settings if setting.start_step == 1] == [
+        "k1 exact", "k1 in 2", "k1 in 2 g2.5", "k1 line in 2", "k1 line in 2 g2.5",
+    ]  # fmt: skip
+    # Where there are exact tails only, they are what it is tried with.
+    assert [one.name for one in trials_of(TOTAL, (1,), ("exact",), ("snapshot",), (None, 2.5))][:2] == [
+        "k1 exact", "k1 exact g2.5",
+    ]  # fmt: skip
+    pairs, _ = pairs_that_follow_until(3)
+    found = pairs[0]["settings"]
+    for setting in settings:
+        found.setdefault(setting.name, found["k2 in 2"])
+    found["k2 line in 2 g2.5"] = found["k2 in 2"] | {"first": 0.99, "layout": 0.99}
+    record = concluded(pairs, settings, BAR)
+    advice = record["advice"]
+    assert (advice["start_step"], advice["start"], advice["guidance"]) == (2, "line", 2.5)
+    assert record["inflections"]["line 2 g2.5"] == 2
+    assert [line["name"] for line in record["lines"] if is_advised(record)(line)] == ["k2 line in 2 g2.5"]
+
+
+def test_the_page_shows_what_it_speaks_of_and_what_it_saves():
+    pairs, settings = pairs_that_follow_until(3)
+    clip = np.zeros((9, 64, 48, 3), np.float32)
+    clip[4] = 1.0
+    with Image.open(io.BytesIO(base64.b64decode(strip(clip)))) as opened:
+        assert opened.size == (5 * 48, 64)
+        assert [opened.getpixel((48 * place + 24, 32)) for place in (0, 2, 4)] == [(0,) * 3, (255,) * 3, (0,) * 3]
+    shown = {name: strip(clip) for name in ("prior", "full run", *pairs[0]["settings"])}
+    record = concluded([pair | {"looks": shown} for pair in pairs], settings, BAR)
+    assert "looks" not in record["pairs"][0]
+    bare = {"model": {}, "schedule": {"grid": "wan"}, "guidance": 4.0, "full_steps": TOTAL}
+    record |= bare | {"bar": {"follow": 0.9, "detail": 0.8}}
+    text = page(record, [pair | {"looks": shown} for pair in pairs])
+    # All pairs are of one identity, and one of each is enough to look at.
+    assert re.findall(r'alt="(.*) of fox/runs"', text) == ["prior", "k3 exact", "full run", "scratch 2"]
+    (here,) = costs(record)
+    # Six steps for the prior and two for each row, against six for each row.
+    assert here["shares"] == [pytest.approx((6 + 2 * rows) / (6 * rows)) for rows in (2, 5, 20, 100)]
+    assert "83 %" in text

@@ -88,20 +88,25 @@ def models_page() -> str:
         "**How each was verified.** Its settings are read from the file, a tiny model of the same pipeline with random weights is put in the",
         "place of the source, a run is recorded, and resumed after two steps to the same bits, on a CPU (`tests/test_flows/test_presets.py`). None",
         "was run with its real weights. Wan 2.1 text to video of 1.3B was run at its real size with random weights on one GPU",
-        "([performance](../performance.md#on-a-gpu)). Sizes and guidance are what the makers name, as far as it could be looked up: see the card. Where a model starts best nobody has",
-        "measured: `headstart inflection` does. A plan says what a rule of thumb takes until then.\n",
-        "| preset | what it is | source | pipeline | size, frames | guidance | fps |",
-        "|---|---|---|---|---|---|---|",
+        "([performance](../performance.md#on-a-gpu)). Sizes, guidance and walk are what the makers name, as far as it could be looked up: see the",
+        "card. The solver is Euler, which is exact from any snapshot and may be re-spaced; Wan's makers use UniPC (`schedule.scheduler=UniPCMultistepScheduler`).\n",
+        "A preset brings its walk with it: `schedule=...` takes another, `schedule.num_inference_steps=30` changes one value. Where a model",
+        "starts best nobody has measured: `headstart inflection` does. A plan says what a rule of thumb takes until then.\n",
+        "| preset | what it is | source | pipeline | size, frames | guidance | steps, shift | fps |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for file in sorted((CONF_DIR / "model").glob("*.yaml")):
         if file.stem in {"custom", "demo"}:
             continue
-        model = compose_settings([f"model={file.stem}"]).model
+        settings = compose_settings([f"model={file.stem}"])
+        model, schedule = settings.model, settings.schedule
         about = " ".join(line[2:] for line in file.read_text().splitlines() if line.startswith("# "))
         guided = f"{model.guidance:g}" + ("" if model.guidance_2 is None else f", {model.guidance_2:g}")
         size = f"{model.width}x{model.height}, {model.frames}"
+        shift = "its own" if schedule.sigma_shift is None else f"{schedule.sigma_shift:g}"
+        walk = f"{schedule.num_inference_steps}, " + ("fixed" if schedule.grid == "explicit" else shift)
         lines.append(
-            f"| `{file.stem}` | {cell(about)} | `{model.source}` | `{model.pipeline}` | {size} | {guided} | {model.fps} |"
+            f"| `{file.stem}` | {cell(about)} | `{model.source}` | `{model.pipeline}` | {size} | {guided} | {walk} | {model.fps} |"
         )
     lines += [
         "\n## Not supported\n",

@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.compose import choices, compose_settings, known_settings
+from tasks.errors import PlanError
 from tasks.planning.document import settings_yaml
+from tasks.planning.models.source import of_the_family
 
 
 def show_config(overrides: Sequence[str]) -> str:
     """The resolved settings as YAML, the same text that is kept with a batch."""
-    return settings_yaml(compose_settings(overrides))
+    settings = compose_settings(overrides)
+    try:
+        found = of_the_family(settings)
+    except PlanError:
+        return settings_yaml(settings)  # the model is not here yet
+    text = settings_yaml(settings.model_copy(update={"model": settings.model.model_copy(update=found)}))
+    for name, value in found.items():
+        text = text.replace(f"\n  {name}: {value}\n", f"\n  {name}: {value}  # as its family has it\n", 1)
+    return text
 
 
 def show_keys() -> str:

@@ -76,6 +76,11 @@ class ModelInfo:
         }
 
 
+def family_at(spec: ModelSpec) -> Family:
+    """Which kind of model it is: what its index alone tells."""
+    return _family(spec.pipeline or str(layout_of(spec).index.get("_class_name")))
+
+
 def inspect_model(spec: ModelSpec) -> ModelInfo:
     """Read what the model says about itself; no weights enter memory."""
     device = resolve_device(spec.device) if spec.dtype == "auto" else spec.device

@@ -39,10 +39,14 @@ class Advice:
 def guidance_of(settings: Settings, measured: Advice | None = None, *, full: bool = False) -> float:
     """The guidance of rows that name none: as variants, or as full runs and priors."""
     model, fixed = settings.model, settings.schedule.guidance
-    known = measured is not None and measured.start_step is not None
-    own = None if full else measured.guidance if measured and known else model.variant_guidance
+    found = None if measured is None or measured.start_step is None else measured
+    own = None if full else model.variant_guidance if found is None else found.guidance
     # Weights that were distilled with one guidance know no other, whatever was found best for the model as it was.
-    return next(value for value in (settings.guidance, fixed, own, model.guidance) if value is not None)
+    known = (value for value in (settings.guidance, fixed, own, model.guidance) if value is not None)
+    guidance = next(known, None)
+    if guidance is None:
+        raise ValueError("model.guidance is null and the model was not looked at; `settled` does that")
+    return guidance
 
 
 def is_guidance_free(settings: Settings) -> bool:

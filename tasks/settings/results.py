@@ -40,13 +40,19 @@ class ModelSettings(Group):
     height: int = Field(480, gt=0, description="pixels, for rows without a height")
     width: int = Field(832, gt=0, description="pixels, for rows without a width")
     frames: int = Field(81, gt=0, description="number of frames, for rows without one")
-    guidance: float = Field(5.0, ge=0, description="guidance scale, if neither the row nor `guidance` sets one")
+    guidance: float | None = Field(
+        None,
+        ge=0,
+        description="guidance scale, if neither the row nor `guidance` sets one; null = as its family is told",
+    )
     guidance_2: float | None = Field(
         None,
         ge=0,
         description="guidance of the second expert, where `model.guidance` is used; null = the same as of the first",
     )
-    fps: int = Field(16, gt=0, description="frames per second that the model was trained at")
+    fps: int | None = Field(
+        None, gt=0, description="frames per second that the model was trained at; null = as its family was"
+    )
     max_sequence_length: int | None = Field(
         None, gt=0, description="longest prompt in tokens; null = as the model family has it"
     )

@@ -94,7 +94,10 @@ class Settings(Group):
     @property
     def fps(self) -> int:
         """Frames a second of every video of the batch."""
-        return self.video.fps or self.model.fps
+        fps = self.video.fps or self.model.fps
+        if fps is None:
+            raise ValueError("model.fps is null and the model was not looked at; `settled` does that")
+        return fps
 
     def failure_limit(self, num_rows: int) -> int | None:
         """How many rows may fail before the batch ends early; None = all of them."""

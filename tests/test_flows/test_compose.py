@@ -33,7 +33,10 @@ def test_any_text_is_a_value(value):
         (["sheet"], r"sheet has no value; write sheet=\.\.\."),
         (["what"], "'what' is not a setting; write key=value, for example sheet=my.csv"),
         (["model="], r"model= has no value; choose one of \[.*'custom', .*\], or say what you have: model\.source="),
-        (["schedule=wann"], r"schedule=wann: no such choice \(did you mean 'wan'\?\); choose one of \['diffusers'"),
+        (
+            ["schedule=wann"],
+            r"schedule=wann: no such choice \(did you mean 'wan'\?\); choose one of \['cogvideox', 'diffusers'",
+        ),
         (["schedule.num_inference_stepz=3"], r"no such setting \(did you mean 'schedule.num_inference_steps'\?\)"),
         (
             ["model.dtype=fp8"],

@@ -2,7 +2,9 @@
 
 import pytest
 
+from flows.cli.show import show_config
 from flows.compose import compose_settings
+from flows.prepare import prepare
 from tasks.planning.models.source import fitted, model_folder
 from tasks.sheets.load import load_sheet
 
@@ -23,3 +25,31 @@ def test_a_model_or_pipeline_that_was_named_stays(tmp_path):
     for override in ("model=some/folder", "model.pipeline=WanPipeline"):
         settings = compose_settings([f"sheet={tmp_path / 'my.csv'}", override])
         assert fitted(settings, load_sheet(settings.sheet)) is settings
+
+
+@pytest.fixture(scope="module")
+def ltx(tmp_path_factory):
+    import tiny_models
+
+    return tiny_models.build("ltx", tmp_path_factory.mktemp("ltx") / "model")
+
+
+@pytest.mark.parametrize(
+    ("asked", "guidance", "fps"),
+    [([], 3.0, 25), (["model.guidance=2", "model.fps=12"], 2.0, 12), (["guidance=4", "video.fps=8"], 4.0, 8)],
+)
+def test_what_is_left_to_the_model_comes_from_its_family(ltx, tmp_path, asked, guidance, fps):
+    """LTX-Video is told less guidance than Wan, and shows its frames faster."""
+    (tmp_path / "my.csv").write_text(TEXT)
+    small = ["model.height=32", "model.width=32", "model.frames=9", "schedule=diffusers", "video.quality=5"]
+    prepared = prepare([f"sheet={tmp_path / 'my.csv'}", f"store={tmp_path / 'store'}", f"model={ltx}", *small, *asked])
+    assert prepared.plan.variants[0].conditioning.guidance == guidance
+    assert prepared.settings.fps == fps
+
+
+def test_the_settings_that_are_shown_are_those_that_are_used_and_say_whose_they_are(ltx):
+    shown = show_config([f"model={ltx}", "model.fps=12"])
+    assert "\n  guidance: 3.0  # as its family has it\n" in shown
+    assert "\n  fps: 12\n" in shown
+    # A model that is on no disk yet says so when it is run.
+    assert "\n  guidance: null\n" in show_config(["model=custom", "model.source=/no/such/folder"])

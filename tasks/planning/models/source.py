@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prior_engine.errors import EngineError
+from prior_engine.models.info import family_at
 from prior_engine.models.spec import ModelSpec, resolve_device, resolve_dtype
 from tasks.errors import PlanError
 from tasks.settings import ModelSettings, Settings
@@ -81,10 +83,21 @@ def spec_for(settings: Settings, device: str | None = None) -> ModelSpec:
 
 
 def settled(settings: Settings) -> Settings:
-    """The settings with what this machine's devices decide written out, so that every other machine decides alike."""
+    """The settings with what model and devices decide written out, so that every other machine decides alike."""
     names = {long: short for short, long in DTYPES.items()}
-    model = settings.model.model_copy(update={"dtype": names[spec_for(settings).dtype]})
-    return settings.model_copy(update={"model": model})
+    decided = {"dtype": names[spec_for(settings).dtype], **of_the_family(settings)}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=decided)})
+
+
+def of_the_family(settings: Settings) -> dict[str, float]:
+    """What the model settings leave to the kind of model that is there."""
+    asked = settings.model
+    try:
+        family = family_at(model_spec(settings, model_folder(asked)))
+    except EngineError as error:
+        raise PlanError(f"model.source={asked.source!r}: {error}") from error
+    usual = {"guidance": family.default_guidance, "fps": family.fps}
+    return {name: value for name, value in usual.items() if getattr(asked, name) is None}
 
 
 def check_devices(settings: Settings) -> None:

@@ -108,8 +108,8 @@ fidelity: dev ## Measure what a prior is worth on the demo model; writes docs/fi
 
 fidelity-%: dev
 	@$(BIN)/python -m benchmarks.fidelity.run --kind $* $(ARGS)
-	@$(BIN)/python -m benchmarks.fidelity.agreement --kind $* --pairs 40
-	@$(BIN)/python -m benchmarks.fidelity.agreement --kind $* --pairs 40 --seed 13 --out benchmarks/results/fidelity/fresh-pairs
+	@$(BIN)/python -m benchmarks.advice.agreement --kind $* --pairs 40
+	@$(BIN)/python -m benchmarks.advice.agreement --kind $* --pairs 40 --seed 13 --out benchmarks/results/fidelity/fresh-pairs
 
 demo-train: dev ## Train the embedded demo model from nothing (hours on two CPU cores)
 	@$(BIN)/python -m demo.train $(ARGS)

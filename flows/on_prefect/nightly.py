@@ -17,6 +17,7 @@ from uuid import UUID
 from flows.compose import GROUPS, choices, compose_settings
 from flows.on_prefect.door.bounds import Bounds, configure
 from flows.on_prefect.orphans import EVERY_S, close_orphans
+from prior_engine.models.hub import names_files
 from tasks.errors import SettingsError
 from tasks.secrets import masked_setting
 
@@ -175,7 +176,8 @@ def _settled_loras(value: str) -> str:
 
 
 def _absolute(value: str) -> str:
-    return value if "://" in value or value in {"demo", "-"} else str(Path(value).resolve())
+    elsewhere = "://" in value or (names_files(value) and not Path(value).exists())
+    return value if elsewhere or value in {"demo", "-"} else str(Path(value).resolve())
 
 
 def _checked_cron(cron: str) -> str:

@@ -67,7 +67,7 @@ class Layout:
 
 def layout_of(spec: ModelSpec) -> Layout:
     """Find the model, and the components that the spec takes from elsewhere."""
-    given = {name: find_part(name, paths) for name, paths in spec.parts}
+    given = {name: find_part(name, paths, offline=spec.offline) for name, paths in spec.parts}
     folder, commit = folder_of(spec)
     if is_original(folder):
         own = Original(folder)

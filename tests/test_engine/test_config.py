@@ -83,13 +83,13 @@ def test_a_hub_model_is_known_by_its_id_and_commit(tiny, tmp_path, monkeypatch):
     shutil.copytree(tiny("wan-t2v"), tmp_path / commit)
     asked = []
 
-    def found(name, revision, local_files_only):
-        asked.append((name, revision, local_files_only))
+    def found(name, revision, local_files_only, allow_patterns):
+        asked.append((name, revision, local_files_only, allow_patterns))
         return str(tmp_path / commit)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", found)
     info = inspect_model(ModelSpec(source="owner/model", revision="main", device="cpu"))
-    assert asked == [("owner/model", "main", True)]
+    assert asked == [("owner/model", "main", True, None)]
     assert info.fingerprint == f"owner/model@{commit}"
 
 

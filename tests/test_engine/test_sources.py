@@ -8,6 +8,7 @@ import original_names
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stand_in_hub import stand_in_hub
 
 from prior_engine import Conditioning, Engine, Identity, ModelSpec, Schedule
 from prior_engine.errors import ModelSourceError
@@ -266,3 +267,46 @@ class TestConvert:
         with pytest.raises(ModelSourceError, match=said):
             convert(tmp_path / "w.bin")
         assert not (tmp_path / "w.safetensors").exists()
+
+
+@pytest.fixture
+def hub(original, tmp_path, monkeypatch):
+    """Wan as its makers publish it, on a hub, beside the pickles and pictures that lie there too."""
+    files = {str(path.relative_to(original)): path.read_bytes() for path in original.rglob("*") if path.is_file()}
+    files |= {"assets/logo.png": b"a picture", "old.pth": b"a pickle"}
+    with stand_in_hub({"Wan-AI/Wan2.1-T2V-1.3B": files}, monkeypatch, tmp_path / "cache") as fetched:
+        yield fetched
+
+
+NAMED = "Wan-AI/Wan2.1-T2V-1.3B:diffusion_pytorch_model*.safetensors"
+
+
+def test_a_pattern_of_a_hub_fetches_what_it_names_and_nothing_else(plain, hub):
+    spec = {"source": str(plain), "parts": (("transformer", (NAMED,)),)}
+    with pytest.raises(ModelSourceError, match=r"not in the local hub cache and offline is set; download it first"):
+        made(**spec)
+    assert not hub
+    assert same(made(offline=False, **spec), made(source=str(plain)))
+    assert hub == ["diffusion_pytorch_model.safetensors"]
+    # What is here needs no hub, and is named by its bytes.
+    assert same(made(**spec), made(source=str(plain)))
+    assert hub == ["diffusion_pytorch_model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ("Wan-AI/Wan2.1-T2V-1.3B:high_noise/*.safetensors", "has no file 'high_noise/.*' on the hub$"),
+        ("Wan-AI/Wan2.1-T2V-1.3B:old.pth", "'old.pth' is a pickle, which can run code .*headstart models convert"),
+        ("Wan-AI/Wan2.9:x.safetensors", "the hub did not give it; check the name, the revision and the network"),
+    ],
+)
+def test_what_a_hub_does_not_have_is_told(plain, hub, named, said):
+    with pytest.raises(ModelSourceError, match=said):
+        made(source=str(plain), offline=False, parts=(("transformer", (named,)),))
+
+
+def test_a_whole_model_of_its_makers_comes_from_a_hub(plain, hub):
+    whole = {"source": "Wan-AI/Wan2.1-T2V-1.3B", "offline": False}
+    assert same(made(**whole), made(source=str(plain)))
+    assert inspect_model(ModelSpec(device="cpu", **whole)).fingerprint

@@ -1,11 +1,22 @@
-"""Every preset of a model, as its YAML has it: a tiny stand-in of its pipeline is recorded and resumed to the same bits."""
+"""Every preset of a model, as its YAML has it: a tiny stand-in of its pipeline is recorded and resumed to the same bits.
 
+The stand-ins lie on a hub of this machine's own, under the names and in the formats in which the preset's files are published.
+"""
+
+from pathlib import Path
+
+import lora_files
+import original_names
 import pytest
+import safetensors.torch
+import torch
+from stand_in_hub import stand_in_hub
 
 from flows.compose import choices, compose_settings
-from prior_engine import Conditioning, Engine
+from prior_engine import Conditioning, Engine, ModelSpec
 from tasks.planning.advice import guidance_of, second_guidance
 from tasks.planning.models.source import model_spec
+from tasks.planning.models.worn import worn
 from tests.test_engine import engine_cases
 
 # The stand-in has the same class of pipeline.
@@ -21,6 +32,11 @@ STAND_INS = {
     "fastwan21-t2v-1.3b": "wan-t2v",
     "fastwan21-t2v-14b": "wan-t2v",
     "fastwan22-ti2v-5b": "wan-ti2v",
+    "lightx2v-wan21-t2v-14b": "wan-t2v",
+    "lightx2v-wan21-t2v-14b-lora": "wan-t2v",
+    "lightx2v-wan21-i2v-14b-480p": "wan-i2v",
+    "lightx2v-wan21-i2v-14b-480p-lora": "wan-i2v",
+    "lightx2v-wan22-i2v-a14b": "wan-i2v-two-experts",
     "ltx-video": "ltx",
     "hunyuan-video": "hunyuan-video",
     "cogvideox-5b": "cogvideox",
@@ -48,42 +64,65 @@ def test_every_preset_has_its_stand_in():
     assert set(STAND_INS) == set(choices("model")) - OURS
 
 
+def published(model, folder):
+    """The hub's files by id: the model itself, and what the preset takes from elsewhere, as its makers name it."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    there = {model.source: files}
+    for part, named in model.parts.items():
+        weights = original_names.component(folder, part, original_names.transformer_name)
+        repository, _, file = named.partition(":")
+        there.setdefault(repository, {})[file] = safetensors.torch.save(weights)
+        for replaced in (path for path in folder.glob(f"{part}/*.safetensors")):
+            del files[str(replaced.relative_to(folder))]
+    for lora in model.loras:
+        repository, _, file = lora.path.partition(":")
+        weights = lora_files.named("lightx2v", lora_files.weights(0))
+        there.setdefault(repository, {})[file] = safetensors.torch.save(weights)
+    return there
+
+
 @pytest.mark.parametrize("name", STAND_INS)
-def test_recorded_and_resumed_at_two_steps_it_ends_in_the_same_bits(name, stand_in):
+def test_recorded_and_resumed_at_two_steps_it_ends_in_the_same_bits(name, stand_in, tmp_path, monkeypatch):
     kind, brought = STAND_INS[name], compose_settings([f"model={name}"]).schedule
     # The walk that comes with it, shorter where it may be.
     steps = [] if brought.grid == "explicit" else ["schedule.num_inference_steps=4"]
     settings = compose_settings([f"model={name}", *steps])
     model, guidance = settings.model, guidance_of(settings, full=True)
     assert not model.offline
-    assert model.source.count("/") == 1
-    engine = Engine(model_spec(settings, str(stand_in(kind)), device="cpu"))
-    assert engine.info.pipeline == model.pipeline
-    identity = engine_cases.identity(kind, prompt="a fox")
-    told = Conditioning(
-        prompt="a fox",
-        guidance=guidance,
-        guidance_2=second_guidance(settings, guidance),
-        max_sequence_length=engine_cases.length(kind),
-    )
-    schedule = settings.schedule.for_engine
-    prior = list(engine.record(identity, told, schedule))
-    assert len(prior) == schedule.num_inference_steps
-    by_hand = sigmas_by_hand(settings.schedule)
-    assert by_hand is None or [snapshot.sigma for snapshot in prior] == pytest.approx([*by_hand[1:], 0.0], abs=1e-6)
-    for step in (0, len(prior) - 2):
-        resumed = engine.resume(prior[step], identity, told, schedule)
-        assert resumed.latents.latents.equal(prior[-1].latents), step
+    folder = Path(stand_in(kind))
+    with stand_in_hub(published(model, folder), monkeypatch, tmp_path / "cache"):
+        engine = Engine(model_spec(settings, model.source, device="cpu"))
+        assert engine.info.pipeline == model.pipeline
+        identity = engine_cases.identity(kind, prompt="a fox")
+        told = Conditioning(
+            prompt="a fox",
+            guidance=guidance,
+            guidance_2=second_guidance(settings, guidance),
+            loras=worn(settings),
+            max_sequence_length=engine_cases.length(kind),
+        )
+        schedule = settings.schedule.for_engine
+        prior = list(engine.record(identity, told, schedule))
+        assert len(prior) == schedule.num_inference_steps
+        by_hand = sigmas_by_hand(settings.schedule)
+        sigmas = [snapshot.sigma for snapshot in prior]
+        assert by_hand is None or sigmas == pytest.approx([*by_hand[1:], 0.0], abs=1e-6)
+        for step in (0, len(prior) - 2):
+            resumed = engine.resume(prior[step], identity, told, schedule)
+            assert resumed.latents.latents.equal(prior[-1].latents), step
+    # The same weights in a diffusers folder; mapped files begin them elsewhere, and a CPU rounds by that.
+    plain = Engine(ModelSpec(source=str(folder), device="cpu", pipeline=model.pipeline))
+    ours, theirs = prior[-1].latents, [*plain.record(identity, told, schedule)][-1].latents
+    assert torch.allclose(ours, theirs, atol=1e-4)
 
 
 def sigmas_by_hand(schedule):
     """Wan's formula, or the list; the schedulers' own grids are compared with plain pipelines in test_families."""
     if schedule.grid == "diffusers":
         return None
-    if schedule.grid == "explicit":
-        return schedule.sigmas
     steps, shift = schedule.num_inference_steps, schedule.sigma_shift
-    return [shift * u / (1 + (shift - 1) * u) for u in (1 - step / steps for step in range(steps))]
+    even = schedule.sigmas if schedule.grid == "explicit" else [1 - step / steps for step in range(steps)]
+    return [shift * u / (1 + (shift - 1) * u) for u in even]
 
 
 # As the makers' own programs run them: steps and shift.

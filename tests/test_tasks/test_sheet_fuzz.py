@@ -17,7 +17,7 @@ from tasks.errors import SheetError
 from tasks.settings import SheetSettings
 from tasks.sheets.load import load_sheet
 
-EXAMPLES = int(os.environ.get("HEADSTART_FUZZ", 2 * settings().max_examples))
+EXAMPLES = int(os.environ.get("HEADSTART_FUZZ", max(100, 2 * settings().max_examples)))
 SECONDS, MOST_ROWS, LONGEST_MESSAGE = 5, 300, 100_000
 
 

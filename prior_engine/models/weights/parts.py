@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prior_engine.errors import ModelSourceError
+from prior_engine.models.hub import files_of, names_files
 from prior_engine.models.trusted import PICKLES
 from prior_engine.models.weights.header import read_header
 
@@ -28,7 +29,7 @@ class Part:
         return {name: shape for file in self.files for name, shape in shapes_of(file).items()}
 
 
-def find_part(name: str, given: Iterable[str]) -> Part:
+def find_part(name: str, given: Iterable[str], *, offline: bool = True) -> Part:
     """The component that the paths and patterns name; whatever is missing, cut off or a pickle is told."""
     files: list[Path] = []
     for text in given:
@@ -41,6 +42,8 @@ def find_part(name: str, given: Iterable[str]) -> Part:
                 )
             return Part(name=name, folder=place)
         found = [place] if place.is_file() else sorted(Path(path) for path in glob.glob(str(place)))  # noqa: PTH207
+        if not found and names_files(text):
+            found = files_of(text, offline=offline)
         if not found:
             raise ModelSourceError(f"model part {name!r}: there is no {text!r}")
         files += found

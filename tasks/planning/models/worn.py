@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from prior_engine.errors import EngineError
+from prior_engine.models.hub import files_of, names_files
 from prior_engine.requests.conditioning import Lora
 from tasks.errors import PlanError
 from tasks.settings import Settings
 
 
 def worn(settings: Settings) -> tuple[Lora, ...]:
-    """The LoRAs of the model's settings; all that cannot be worn are told at once."""
+    """The LoRAs of the model's settings, from this machine or a hub; all that cannot be worn are told at once."""
     found, problems = [], []
     for named in settings.model.loras:
         if "://" in named.path:
@@ -19,6 +20,11 @@ def worn(settings: Settings) -> tuple[Lora, ...]:
             continue
         try:
             path = Path(named.path).expanduser().resolve()
+            if not path.exists() and names_files(named.path):
+                path, *more = files_of(named.path, offline=settings.model.offline)
+                if more:
+                    problems.append(f"{named.path!r} names {1 + len(more)} files, and a LoRA is one; name it whole")
+                    continue
             found.append(Lora.open(path, weight=named.weight, expert=named.expert))
         except EngineError as error:
             problems.append(str(error))

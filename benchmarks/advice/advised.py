@@ -1,4 +1,4 @@
-"""What `headstart inflection` would advise, before a judge who knows the truth: `python -m benchmarks.fidelity.advised`
+"""What `headstart inflection` would advise, before a judge who knows the truth: `python -m benchmarks.advice.advised`
 
 Some pairs are studied as the command does: every start step, tail and guidance, by measures that know nothing of this world.
 Its answer then makes variants of fresh pairs, and the judge compares them with full runs of the same clips. With --all the

@@ -1,4 +1,4 @@
-"""Do measures that know nothing of the world agree with the judge that does? `python -m benchmarks.fidelity.agreement`
+"""Do measures that know nothing of the world agree with the judge that does? `python -m benchmarks.advice.agreement`
 
 1. The inflection: for guidance 4 and 1 on both grids, the latest start step whose variants still follow, by what
    `headstart inflection` measures (share of pairs in which the model sees the variant's prompt, at least .9) and by the judge

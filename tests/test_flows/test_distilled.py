@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from stand_in_hub import stand_in_hub
 
 import flows
 from flows.prepare import prepare
@@ -158,6 +159,29 @@ def test_all_loras_of_the_model_that_cannot_be_worn_are_told_at_once(told, tmp_p
     assert [line.partition(":")[0] for line in lines] == ["setting model.loras"] * 3
     told_of = ["No such file", "not a safetensors file", "fetch it first"]
     assert all(words in line for words, line in zip(told_of, lines, strict=True)), lines
+
+
+def test_a_lora_of_a_hub_is_fetched_where_that_is_allowed_and_stays_named_so_at_night(
+    told, lora, tmp_path, monkeypatch
+):
+    from flows.on_prefect.nightly import settled_overrides
+
+    named = "lightx2v/Loras:rank64.safetensors"
+    files = {"rank64.safetensors": lora.read_bytes(), "other.safetensors": b"other"}
+    with stand_in_hub({"lightx2v/Loras": files}, monkeypatch, tmp_path / "cache") as fetched:
+        with pytest.raises(
+            PlanError, match=r"setting model\.loras: .*'lightx2v/Loras' .*offline is set; download it first"
+        ):
+            prepare(told(f"model.loras={named}"))
+        with pytest.raises(PlanError, match=r"names 2 files, and a LoRA is one; name it whole"):
+            prepare(told("model.loras=lightx2v/Loras:*.safetensors", "model.offline=false"))
+        fetched.clear()
+        ours = prepare(told(f"model.loras={named}:0.5", "model.offline=false")).plan
+    theirs = prepare(told(f"model.loras={lora}:0.5")).plan
+    # A LoRA is named by its bytes, wherever they came from.
+    assert [row.key for row in ours.variants] == [row.key for row in theirs.variants]
+    (line, _) = settled_overrides([f"model.loras={named}:0.5"])
+    assert f'path:"{named}"' in line
 
 
 def test_what_a_study_found_belongs_to_what_the_model_wore(told, lora):

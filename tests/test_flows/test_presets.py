@@ -81,6 +81,7 @@ def published(model, folder):
     return there
 
 
+@pytest.mark.slow  # half a minute together
 @pytest.mark.parametrize("name", STAND_INS)
 def test_recorded_and_resumed_at_two_steps_it_ends_in_the_same_bits(name, stand_in, tmp_path, monkeypatch):
     kind, brought = STAND_INS[name], compose_settings([f"model={name}"]).schedule

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from flows.compose import compose_settings
 from tasks.context import Context
 from tasks.making.runtime import open_store
+from tasks.planning.models.memory import check_room, made_to_fit
 from tasks.planning.models.source import check_devices, fitted, settled
 from tasks.planning.plan import Plan, make_plan
 from tasks.settings import Settings
@@ -56,7 +57,8 @@ def prepare_settings(settings: Settings, only: Only = "all") -> Prepared:
     settings = fitted(settings, sheet)
     check_devices(settings)
     store = open_store(settings)
-    settings = settled(settings)
+    settings = made_to_fit(settled(settings), sheet)
+    check_room(settings, sheet)
     return Prepared(
         settings=settings,
         sheet=sheet,

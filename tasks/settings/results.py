@@ -139,8 +139,14 @@ class AccelSettings(Group):
     cache_options: dict[str, Any] = Field(default_factory=dict, description="options of that cache")
     attention_backend: str | None = Field(None, description="diffusers attention backend; null = its default")
     deterministic: bool = Field(True, description="deterministic kernels, no autotuning")
+    budget: float | None = Field(
+        None,
+        gt=0,
+        description="GiB of device memory that a run may take: offload, tiles and weights in 8 bits are added, in this order, until it fits by the books; null = as they are set",
+    )
     offload: Literal["none", "group"] = Field(
-        "none", description="group = weights stay in main memory and move to the device in groups"
+        "none",
+        description="group = weights of transformers and encoders stay in main memory and move to the device as they are needed",
     )
     quantization: Literal["float8_e4m3fn", "float8_e5m2"] | None = Field(
         None, description="keep the weights in 8 bits, also for priors; changes results"

@@ -7,8 +7,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from prior_engine.models.account import counted, phases
 from prior_engine.models.info import ModelInfo, inspect_model
 from prior_engine.models.weights.parts import shapes_of
+from tasks.planning.models.memory import largest, told
 from tasks.planning.models.source import model_spec
 from tasks.settings import Settings
 
@@ -43,7 +45,11 @@ def broken_files(settings: Settings, source: str) -> tuple[list[tuple[Path, str]
         if weights and not torn:
             held[name] = _in_memory(name, weights, info)
     listed = ", ".join(f"{name} {size:.2f}" for name, size in held.items())
-    return broken, f"{settings.model.source}: {info.family.pipeline}, whole; GiB in memory as it would run: {listed}"
+    line = f"{settings.model.source}: {info.family.pipeline}, whole; GiB in memory as it would run: {listed}"
+    if not broken:
+        taken = phases(info, counted(info), largest(settings), settings.accel.offload)
+        line += f"; on the device at most: {told(taken)}"
+    return broken, line
 
 
 def _in_memory(name: str, files: Sequence[Path], info: ModelInfo) -> float:

@@ -1,0 +1,139 @@
+"""What a model takes of a device's memory, by the books: counted from headers and configurations, nothing is loaded.
+
+Checked against peaks that were measured on a GPU (docs/performance.md): within 3 %, within 20 % where weights wait elsewhere.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prior_engine.models.info import ModelInfo
+from prior_engine.models.weights.parts import Shapes, shapes_of
+
+GIB = 2**30
+EXPERTS = ("transformer", "transformer_2")
+TEXTS = ("text_encoder", "text_encoder_2")
+_BLOCK = re.compile(r"(?:model\.)?(?:diffusion_model\.)?(\w*blocks)\.(\d+)\.")
+# Bytes of decoding a pixel: Wan's VAE in fp32, frame by frame, which keeps what it needs of earlier frames.
+_DECODING = 20_000
+_TILE = 256
+# Rows of a block's width that live at once beside the widest one.
+_ROWS = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """A part of a run, and what is on the device then, in GiB. `work` is None where it is not known for this family."""
+
+    name: str
+    weights: float
+    work: float | None
+
+    @property
+    def total(self) -> float:
+        """Both, as far as they are known."""
+        return self.weights + (self.work or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """Numbers in a component: all, those of its largest layer and block, and those outside of blocks."""
+
+    whole: int
+    layer: int
+    block: int
+    outside: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """Of a video."""
+
+    height: int
+    width: int
+    frames: int
+
+
+def counted_of(shapes: Shapes) -> Held:
+    """Count a component's weights."""
+    layers: dict[str, int] = {}
+    blocks: dict[str, int] = {}
+    outside = 0
+    for name, shape in shapes.items():
+        count = 1
+        for length in shape:
+            count *= length
+        layer, block = name.rpartition(".")[0], _BLOCK.match(name)
+        layers[layer] = layers.get(layer, 0) + count
+        if block is None:
+            outside += count
+        else:
+            blocks[block[0]] = blocks.get(block[0], 0) + count
+    return Held(
+        whole=sum(layers.values()),
+        layer=max(layers.values(), default=0),
+        block=max(blocks.values(), default=0),
+        outside=outside,
+    )
+
+
+def counted(info: ModelInfo) -> dict[str, Held]:
+    """Every component that has weights, from the headers of its files."""
+    found = {}
+    for name in info.components:
+        place: Path = info.layout.place(name)
+        files = info.layout.files(name) or tuple(sorted(place.glob("*.safetensors")))
+        if files:
+            found[name] = counted_of({weight: shape for file in files for weight, shape in shapes_of(file).items()})
+    return found
+
+
+def gib(name: str, part: Held, info: ModelInfo, offload: str = "none") -> float:
+    """What a component's weights take on the device at the precision of the run."""
+    each = 4 if info.dtype == "float32" or (name == "vae" and info.family.vae_in_float32) else 2
+    stored = 1 if name in EXPERTS and info.quantization is not None else each
+    # Of eight bits a layer is made wide again while it works.
+    widened = part.layer * each if stored < each else 0
+    if offload == "none" or name not in (*EXPERTS, *TEXTS, "image_encoder"):
+        return (part.whole * stored + widened) / GIB
+    # The next one comes while one works.
+    waiting = part.outside + 2 * part.block if part.block else 2 * part.layer
+    return (waiting * stored + widened) / GIB
+
+
+def phases(info: ModelInfo, parts: Mapping[str, Held], size: Size, offload: str = "none") -> tuple[Phase, ...]:
+    """Reading prompts, denoising and decoding: text encoders are freed before experts come, the VAE is always there."""
+    on_device = {name: gib(name, part, info, offload) for name, part in parts.items()}
+    always = on_device.get("vae", 0.0)
+    pictures = always + on_device.get("image_encoder", 0.0)
+    both = [on_device.get(name, 0.0) for name in EXPERTS]
+    # Of two experts that wait in main memory one works at a time; else both may be there.
+    experts = sum(both) if offload == "none" else max(both)
+    return (
+        Phase(name="prompts", weights=always + sum(on_device.get(name, 0.0) for name in TEXTS), work=0.0),
+        Phase(name="denoising", weights=pictures + experts, work=_denoising(info, size)),
+        Phase(name="decoding", weights=pictures + (experts if offload == "none" else 0.0), work=_decoding(info, size)),
+    )
+
+
+def _denoising(info: ModelInfo, size: Size) -> float | None:
+    """One pass of a Wan transformer: the widest row of a feed-forward layer, and those around it."""
+    config = info.layout.config(next(name for name in EXPERTS if name in info.components))
+    if "ffn_dim" not in config or not info.family.name.startswith("wan"):
+        return None
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    frames = (size.frames - 1) // info.frame_multiple + 1
+    tokens = frames * (size.height // info.size_multiple) * (size.width // info.size_multiple)
+    each = 4 if info.dtype == "float32" else 2
+    return float(tokens * (config["ffn_dim"] + _ROWS * width) * each / GIB)
+
+
+def _decoding(info: ModelInfo, size: Size) -> float | None:
+    """Wan 2.1's VAE; it takes the whole picture at once, or a tile of it."""
+    config = info.layout.config("vae")
+    if config.get("_class_name") != "AutoencoderKLWan" or config.get("z_dim", 16) != 16:
+        return None
+    pixels = size.height * size.width
+    at_once = min(pixels, _TILE**2) if info.vae_tiling else pixels
+    return float(at_once * _DECODING * config.get("base_dim", 96) / 96 / GIB)

@@ -12,7 +12,7 @@ from tasks.studies.pair import FULL_RUN, PRIOR
 _MEASURES = (
     ("followed", "Followed its prompt", "0 = still the prior, 1 = like a full run"),
     ("kept", "Kept the prior", "1 = first frame and still parts unchanged"),
-    ("detail", "Fine detail", "1 = as much as a full run"),
+    ("detail", "Detail at every scale", "where most is missing; 1 = as much as a full run"),
 )
 # What one setting differs in from another.
 WAY = ("start_step", "tail", "start", "guidance")

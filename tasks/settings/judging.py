@@ -36,7 +36,9 @@ class InflectionSettings(Group):
         le=1,
         description="share of pairs that must follow their prompt, as the model sees it",
     )
-    detail: float = Field(0.8, gt=0, le=1, description="share of a full run's fine detail that a variant must have")
+    detail: float = Field(
+        0.875, gt=0, le=1, description="share of what a full run shows that a variant must have at every scale"
+    )
     force: bool = Field(False, description="keep the answer for `auto` even from fewer than 5 pairs")
 
 

@@ -1,7 +1,7 @@
 """From measured pairs to an answer: which start step and tail to use, how sure that is, and whether a prior pays.
 
 The inflection of a tail is its latest start step at which variants still follow their prompts. Of the settings that
-follow, keep detail and keep the prior as well as a full run does, whichever pairs are drawn, the one of fewest steps is
+follow and do not overdo it, lose nothing at any scale and keep the prior as well as a full run does, whichever pairs are drawn, the one of fewest steps is
 recommended.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from prior_engine.requests.steps import Tail
 from tasks.planning.advice import Advice
-from tasks.studies.likeness import FOLLOWS
+from tasks.studies.likeness import AS_MUCH, FOLLOWS, NOTHING, TOO_FAR
 from tasks.studies.pair import Trial
 
 # A pair whose prompt changes less than this share of what there is to see tells nothing about following.
@@ -26,6 +26,7 @@ LEAST_PAIRS = 5
 # A setting that is good enough in so many resamples of the pairs is preferred to a cheaper one that is so by luck.
 SURE = 0.8
 # follows: share of pairs that go far enough towards the full run of their prompt (`FOLLOWS`). followed: how far, 0 to 1.
+# detail: at the scale where most is missing, as a share of what full runs show there.
 MEASURES = ("follows", "followed", "kept", "detail")
 
 
@@ -93,9 +94,9 @@ class _Table:
         self.followed = np.array([[one["followed"] for one in row] for row in seen])
         # The latents are not compared: full runs of two prompts differ there by texture that no one sees.
         self.kept = np.array([[(one["first"] + one["layout"]) / 2 for one in row] for row in seen])
-        self.detail = np.array([[one["detail"] for one in row] for row in seen])
+        self.detail = _logs([[one["detail"] for one in row] for row in seen])
         self.seconds = np.array([[one["seconds"] for one in row] for row in seen])
-        self.full_detail = np.array([pair["detail_full"] for pair in pairs])
+        self.full_detail = _logs([pair["detail_full"] for pair in pairs])
         self.full_kept = np.array([np.mean(pair["kept_full"]) for pair in pairs])
 
     def means(self, which: Any) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class _Table:
             "follows": (self.followed[which] > FOLLOWS).mean(0),
             "followed": self.followed[which].mean(0),
             "kept": self.kept[which].mean(0),
-            "detail": self.detail[which].mean(0) / self.full_detail[which].mean(),
+            "detail": np.exp((self.detail[which] - self.full_detail[which][:, None]).mean(0).min(-1)),
             "kept_full": self.kept_full(which),
         }
 
@@ -139,6 +140,10 @@ class _Table:
         )
 
 
+def _logs(powers: Any) -> Any:
+    return np.log(np.array(powers) + NOTHING)
+
+
 def resamples(count: int) -> list[Any]:
     """Pairs drawn with replacement, the same draws every time."""
     rng = np.random.default_rng(0)
@@ -151,7 +156,8 @@ def _good(means: Mapping[str, Any], trials: Sequence[Trial], bar: Bar) -> list[b
         trial.start_step is not None
         and bool(means["follows"][at] >= bar.follow)
         and bool(means["detail"][at] >= bar.detail)
-        and bool(means["kept"][at] >= means["kept_full"])
+        and bool(means["followed"][at] <= TOO_FAR)
+        and bool(means["kept"][at] >= means["kept_full"] - AS_MUCH)
         for at, trial in enumerate(trials)
     ]
 

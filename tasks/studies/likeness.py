@@ -20,19 +20,25 @@ BLOCKS = 8
 # So much of the way from the prior to the full run of its own prompt, and a variant is said to follow. At this bar the
 # answers lie around those of a judge that knows the truth (docs/fidelity.md); at a half they are a little too hopeful.
 FOLLOWS = 0.6
+# And no further than this: beyond it a variant does not follow better, it overdoes what was asked.
+TOO_FAR = 1.1
+# So much less of the prior than a full run keeps is no difference that anyone sees.
+AS_MUCH = 0.02
+# Powers below this are nothing.
+NOTHING = 1e-9
 # Where the model is asked which prompt it sees: noisy enough that the prompt counts, clear enough that the video does.
 ASKED_AT_SIGMA = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likeness:
-    """What one run kept of the prior, how far it followed its prompt, and how much fine detail it has."""
+    """What one run kept of the prior, how far it followed its prompt, and how much there is to see at every scale."""
 
     followed: float
     first: float
     layout: float
     latents: float
-    detail: float
+    detail: list[float]
     steps: int
     seconds: float
 
@@ -83,10 +89,19 @@ def agreement(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     return float((a * b).sum()) / size if size else 0.0
 
 
-def detail(video: Video) -> float:
-    """Energy of fine structure: mean squared difference of neighbouring pixels."""
+def detail(video: Video) -> list[float]:
+    """How much there is to see at every scale, from the whole picture down to pixels: power of its light by octaves.
+
+    Few steps lose fine structure first, little guidance loses the coarse: a measure of one scale is blind to the other.
+    """
     light = video.mean(-1)
-    return float((np.diff(light, axis=1) ** 2).mean() + (np.diff(light, axis=2) ** 2).mean())
+    height, width = light.shape[1:]
+    power = np.square(np.abs(np.fft.fft2(light - light.mean((1, 2), keepdims=True)))).mean(0) / (height * width) ** 2
+    # In cycles over the shorter side.
+    waves = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]) * min(height, width)
+    edges = 2.0 ** np.arange(max(1, int(np.log2(min(height, width))) - 1))
+    octave = np.digitize(waves, edges)
+    return [float(power[octave == number].sum()) for number in range(1, len(edges) + 1)]
 
 
 def coarse(video: Video) -> Video:

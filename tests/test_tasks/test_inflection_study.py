@@ -29,7 +29,7 @@ def pairs_that_follow_until(latest, *, count=10, detail=1.0, scratch_detail=0.5,
             "first": 0.5 if scratch else 0.85 + 0.02 * setting.start_step,
             "layout": 0.5 if scratch else 0.9,
             "latents": 0.9,
-            "detail": scratch_detail if scratch else detail,
+            "detail": [1.0, scratch_detail if scratch else detail],
             "steps": setting.steps,
             "seconds": 0.1 * setting.steps,
         }
@@ -38,7 +38,7 @@ def pairs_that_follow_until(latest, *, count=10, detail=1.0, scratch_detail=0.5,
         "identity": "fox",
         "prompt": "a fox runs",
         "changed": changed,
-        "detail_full": 1.0,
+        "detail_full": [1.0, 1.0],
         "kept_full": [0.8, 0.8],
         "seconds_full": 1.0,
         "sigmas": {str(step): 1 - (step + 1) / TOTAL for step in range(TOTAL)},
@@ -57,6 +57,23 @@ def test_the_inflection_is_the_latest_step_that_follows(latest):
     assert record["advice"]["start_step"] <= latest
     assert record["advice"]["pays"]
     assert record["advice"]["certainty"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("followed", 1.3), ("detail", [0.7, 1.0]), ("detail", [1.0, 0.7]), ("first", 0.5)]
+)
+def test_what_overdoes_it_or_loses_something_at_any_scale_is_not_advised(name, value):
+    pairs, settings = pairs_that_follow_until(3)
+    found = pairs[0]["settings"]
+    # Two steps from k=3 would be the advice.
+    found["k3 exact"] |= {name: value}
+    advice = concluded(pairs, settings, BAR)["advice"]
+    assert (advice["steps"], advice["start_step"], advice["tail"]) == (2, 2, 2)
+    # A hair less of the prior than a full run keeps (.8) is no reason; more is.
+    for kept, steps in ((0.79, 2), (0.77, 3)):
+        for step in (0, 1, 2):
+            found[f"k{step} in 2"] |= {"first": kept, "layout": kept}
+        assert concluded(pairs, settings, BAR)["advice"]["steps"] == steps
 
 
 def test_the_fewest_steps_win():

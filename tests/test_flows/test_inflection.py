@@ -127,7 +127,8 @@ def test_find_inflection_is_a_function_and_a_flow(tmp_path, tiny_folder, monkeyp
     ]
     more += ["schedule.num_inference_steps=3", "inflection.tails=[exact]"]
     found = flows.find_inflection(str(sheet), overrides=more)
-    assert list(found.record["pairs"][0]["settings"]) == ["k0 exact", "k1 exact", "scratch 1", "scratch 2"]
+    names = ["k0 exact", "k0 exact g3", "k1 exact", "k1 exact g3", "scratch 1", "scratch 2"]
+    assert list(found.record["pairs"][0]["settings"]) == names
 
     from prefect.client.orchestration import get_client
 

@@ -137,7 +137,10 @@ class AccelSettings(Group):
         "none", description="activation cache for variants"
     )
     cache_options: dict[str, Any] = Field(default_factory=dict, description="options of that cache")
-    attention_backend: str | None = Field(None, description="diffusers attention backend; null = its default")
+    attention_backend: str | None = Field(
+        None,
+        description="diffusers attention backend; auto = the fastest exact one that is installed for this card and model; null = torch's own",
+    )
     deterministic: bool = Field(True, description="deterministic kernels, no autotuning")
     budget: float | None = Field(
         None,

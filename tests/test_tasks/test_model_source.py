@@ -5,6 +5,8 @@ import pytest
 from flows.cli.show import show_config
 from flows.compose import compose_settings
 from flows.prepare import prepare
+from prior_engine.models.families import family_of
+from tasks.planning.models import attention
 from tasks.planning.models.source import fitted, model_folder
 from tasks.sheets.load import load_sheet
 
@@ -25,6 +27,36 @@ def test_a_model_or_pipeline_that_was_named_stays(tmp_path):
     for override in ("model=some/folder", "model.pipeline=WanPipeline"):
         settings = compose_settings([f"sheet={tmp_path / 'my.csv'}", override])
         assert fitted(settings, load_sheet(settings.sheet)) is settings
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "device", "generation", "installed", "best"),
+    [
+        ("WanPipeline", "cpu", 0, {"flash_attn"}, "native"),
+        ("WanPipeline", "cuda:0", 9, {"flash_attn", "flash_attn_interface"}, "_flash_3"),
+        ("WanPipeline", "cuda:0", 8, {"flash_attn", "flash_attn_interface"}, "flash"),
+        ("WanImageToVideoPipeline", "cuda:0", 9, {"flash_attn"}, "flash"),
+        ("WanPipeline", "cuda:0", 7, {"flash_attn"}, "native"),
+        ("WanPipeline", "cuda:0", 9, set(), "native"),
+        # It masks its prompts.
+        ("LTXPipeline", "cuda:0", 9, {"flash_attn"}, "native"),
+    ],
+)
+def test_the_fastest_attention_is_what_is_installed_and_fits(
+    monkeypatch, pipeline, device, generation, installed, best
+):
+    monkeypatch.setattr(attention, "generation_of", lambda _: generation)
+    monkeypatch.setattr(attention, "find_spec", lambda name: name if name in installed else None)
+    assert attention.best_attention(family_of(pipeline), device) == best
+
+
+def test_an_attention_that_is_left_open_is_named_in_the_recipe_as_what_it_became(tmp_path):
+    (tmp_path / "my.csv").write_text(TEXT)
+    more = [f"sheet={tmp_path / 'my.csv'}", f"store={tmp_path / 'store'}", "runner.devices=cpu"]
+    left_open, plain = (prepare([*more, *asked]) for asked in (["accel.attention_backend=auto"], []))
+    assert left_open.settings.accel.attention_backend == "native"
+    assert left_open.plan.model["attention_backend"] == "native"
+    assert [row.key for row in left_open.plan.variants] == [row.key for row in plain.plan.variants]
 
 
 @pytest.fixture(scope="module")

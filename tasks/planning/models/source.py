@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prior_engine.errors import EngineError
+from prior_engine.models.families import Family
 from prior_engine.models.info import family_at
 from prior_engine.models.spec import ModelSpec, resolve_device, resolve_dtype
 from tasks.errors import PlanError
+from tasks.planning.models.attention import best_attention
 from tasks.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 IMAGE_TO_VIDEO = "WanImageToVideoPipeline"
+AUTO = "auto"
 DEMO_WEIGHTS = Path(__file__).resolve().parents[3] / "demo" / "weights"
 
 
@@ -85,19 +88,26 @@ def spec_for(settings: Settings, device: str | None = None) -> ModelSpec:
 def settled(settings: Settings) -> Settings:
     """The settings with what model and devices decide written out, so that every other machine decides alike."""
     names = {long: short for short, long in DTYPES.items()}
+    family, accel = _family(settings), settings.accel
     decided = {"dtype": names[spec_for(settings).dtype], **of_the_family(settings)}
-    return settings.model_copy(update={"model": settings.model.model_copy(update=decided)})
+    if accel.attention_backend == AUTO:
+        best = best_attention(family, devices_of(settings)[0])
+        accel = accel.model_copy(update={"attention_backend": best})
+    return settings.model_copy(update={"model": settings.model.model_copy(update=decided), "accel": accel})
 
 
 def of_the_family(settings: Settings) -> dict[str, float]:
     """What the model settings leave to the kind of model that is there."""
-    asked = settings.model
-    try:
-        family = family_at(model_spec(settings, model_folder(asked)))
-    except EngineError as error:
-        raise PlanError(f"model.source={asked.source!r}: {error}") from error
+    asked, family = settings.model, _family(settings)
     usual = {"guidance": family.default_guidance, "fps": family.fps}
     return {name: value for name, value in usual.items() if getattr(asked, name) is None}
+
+
+def _family(settings: Settings) -> Family:
+    try:
+        return family_at(model_spec(settings, model_folder(settings.model)))
+    except EngineError as error:
+        raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
 
 
 def check_devices(settings: Settings) -> None:

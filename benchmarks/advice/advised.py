@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -63,12 +64,10 @@ class Bench(Contest):
         """The judge's."""
         return Marks.of(Judged.of(self.sampler.decode(latents)), self.pairs, self.priors)
 
-    @property
+    @cached_property
     def priors(self) -> Judged:
         """What the priors show."""
-        if not hasattr(self, "_priors"):
-            self._priors = Judged.of(self.sampler.decode(self.states[-1]))
-        return self._priors
+        return Judged.of(self.sampler.decode(self.states[-1]))
 
 
 def studied(bench: Bench, trials: tuple[Trial, ...], *, judged: bool) -> tuple[dict, dict]:
@@ -102,7 +101,7 @@ def studied(bench: Bench, trials: tuple[Trial, ...], *, judged: bool) -> tuple[d
                 likeness.layout(full[at], prior[at], full[at]),
             ],
             "seconds_full": 0.0,
-            "sigmas": {str(k): float(self_sigma) for k, self_sigma in enumerate(bench.grid[1:])},
+            "sigmas": {str(k): float(sigma) for k, sigma in enumerate(bench.grid[1:])},
             "settings": tried[at],
         }
         for at in range(len(bench.pairs))

@@ -14,13 +14,14 @@ from flows.compose import compose_settings
 from tasks.context import Context
 from tasks.making.runtime import open_store
 from tasks.planning.models.memory import check_room, made_to_fit
-from tasks.planning.models.source import check_devices, fitted, settled
+from tasks.planning.models.source import check_devices, fitted, known, settled
 from tasks.planning.plan import Plan, make_plan
 from tasks.settings import Settings
 from tasks.sheets.load import load_sheet
 from tasks.sheets.rows import Sheet
 
 if TYPE_CHECKING:
+    from prior_engine import ModelInfo
     from prior_store import Store
 
 
@@ -36,6 +37,7 @@ class Prepared:
     settings: Settings
     sheet: Sheet
     store: Store
+    model: ModelInfo
     plan: Plan
     context: Context
     only: Only = "all"
@@ -57,13 +59,15 @@ def prepare_settings(settings: Settings, only: Only = "all") -> Prepared:
     settings = fitted(settings, sheet)
     check_devices(settings)
     store = open_store(settings)
-    settings = made_to_fit(settled(settings), sheet)
-    check_room(settings, sheet)
+    settings = settled(settings)
+    settings, model = made_to_fit(settings, known(settings), sheet)
+    check_room(settings, model, sheet)
     return Prepared(
         settings=settings,
         sheet=sheet,
         store=store,
-        plan=narrowed(make_plan(settings, sheet, store), only),
+        model=model,
+        plan=narrowed(make_plan(settings, model, sheet, store), only),
         context=Context(batch=batch_name(settings, sheet), settings=settings),
         only=only,
     )

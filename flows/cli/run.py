@@ -53,7 +53,7 @@ def show_plan(overrides: Sequence[str], *, as_json: bool) -> int:
         *_guidance_lines(plan),
         ("steps", f"{plan.steps_to_run} to run; full runs of the missing rows: {plan.steps_from_scratch}"),
         ("time", _time_line(guess)),
-        ("memory", told(books(prepared.settings, prepared.sheet))),
+        ("memory", told(books(prepared.settings, prepared.model, prepared.sheet))),
         ("room", "unknown" if guess.bytes is None else f"about {guess.bytes / 2**20:,.1f} MiB"),
         ("store", str(prepared.store.url)),
     ]

@@ -18,10 +18,8 @@ def show_config(overrides: Sequence[str]) -> str:
         found = of_the_family(settings)
     except PlanError:
         return settings_yaml(settings)  # the model is not here yet
-    text = settings_yaml(settings.model_copy(update={"model": settings.model.model_copy(update=found)}))
-    for name, value in found.items():
-        text = text.replace(f"\n  {name}: {value}\n", f"\n  {name}: {value}  # as its family has it\n", 1)
-    return text
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update=found)})
+    return settings_yaml(settings, {f"model.{name}": "as its family has it" for name in found})
 
 
 def show_keys() -> str:

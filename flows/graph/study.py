@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 from flows.graph.run import Means, run_graph
 from flows.graph.work import Graph, Work
 from flows.prepare import Prepared, prepare
-from prior_engine.models.info import inspect_model
 from prior_engine.requests.schedule import line_refusal
 from tasks.context import Context
 from tasks.errors import InterruptedBatchError, PlanError
 from tasks.making.progress import Progress
 from tasks.pages.inflection import page
 from tasks.planning.advice import RECORD, guidance_of, is_guidance_free, second_guidance, study_name
-from tasks.planning.models.source import spec_for
 from tasks.planning.planned import PlannedVariant
 from tasks.studies.conclusion import LEAST_PAIRS, Bar, concluded
 from tasks.studies.pair import Pair, Trial, measure_pair, trials_of
@@ -82,7 +80,7 @@ def _trials(prepared: Prepared) -> tuple[Trial, ...]:
     late = [step for step in starts or () if step > total - 2]
     if late:
         raise PlanError(f"inflection.start_steps has {late}, past the last step to start from; give 0..{total - 2}")
-    on_line = line_refusal(inspect_model(spec_for(prepared.settings)), prepared.settings.schedule.for_engine) is None
+    on_line = line_refusal(prepared.model, prepared.settings.schedule.for_engine) is None
     kinds = tuple(start for start in wanted.starts if start == "snapshot" or on_line)
     tails = ("exact",) if prepared.settings.schedule.tails == "exact" else wanted.tails
     told = _guidances(prepared)

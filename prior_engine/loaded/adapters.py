@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prior_engine.errors import RequestError, UnsupportedError
-from prior_engine.loaded.load import EXPERTS
+from prior_engine.models.info import EXPERTS
 from prior_engine.requests.conditioning import Lora
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from typing import Any
 
 from prior_engine.errors import RequestError
 from prior_engine.loaded.encoders import Memo, remember_encoders
-from prior_engine.loaded.load import EXPERTS, TEXT, assemble, load_component
+from prior_engine.loaded.load import assemble, load_component
 from prior_engine.loaded.memory import tidy
-from prior_engine.models.info import ModelInfo
+from prior_engine.models.info import EXPERTS, TEXT_PARTS, ModelInfo
 from prior_engine.models.spec import ModelSpec, resolve_device
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Components:
         if name == "vae_encoder":
             self._pipe.vae.encoder = None
         elif name == "text_encoder":
-            self._pipe.register_modules(**dict.fromkeys(part for part in TEXT if part in self.info.components))
+            self._pipe.register_modules(**dict.fromkeys(part for part in TEXT_PARTS if part in self.info.components))
         elif name in self.info.components:
             self._pipe.register_modules(**{name: None})
         tidy()
@@ -78,7 +78,7 @@ class Components:
             self.need(next(name for name in EXPERTS if name in self.info.components))
 
     def need_text(self) -> None:
-        self.need(*(part for part in TEXT if part in self.info.components))
+        self.need(*(part for part in TEXT_PARTS if part in self.info.components))
 
     def _load(self, name: str) -> Any:
         log.info("loading %s", name)

@@ -10,13 +10,8 @@ from typing import Any
 from prior_engine.errors import EngineError, ModelSourceError, RequestError
 from prior_engine.loaded.memory import offload
 from prior_engine.loaded.original import from_files
-from prior_engine.models.info import ModelInfo
+from prior_engine.models.info import EXPERTS, MAY_WAIT, ModelInfo
 from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec
-
-EXPERTS = ("transformer", "transformer_2")
-# Of the others a VAE is small, and needed whole.
-OFFLOADED = (*EXPERTS, "text_encoder", "text_encoder_2", "image_encoder")
-TEXT = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
 
 
 def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> Any:
@@ -44,7 +39,7 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
     model.eval().requires_grad_(requires_grad=False)
     if name in EXPERTS:
         _prepare_expert(model, spec, dtype)
-    if spec.offload == "group" and name in OFFLOADED:
+    if spec.offload == "group" and name in MAY_WAIT:
         offload(model, device, by_blocks=name in EXPERTS)
     else:
         model.to(device)

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prior_engine.models.info import ModelInfo
+from prior_engine.models.info import EXPERTS, MAY_WAIT, TEXT_ENCODERS, ModelInfo
 from prior_engine.models.weights.parts import Shapes, shapes_of
 
 GIB = 2**30
-EXPERTS = ("transformer", "transformer_2")
-TEXTS = ("text_encoder", "text_encoder_2")
 _BLOCK = re.compile(r"(?:model\.)?(?:diffusion_model\.)?(\w*blocks)\.(\d+)\.")
 # Bytes of decoding a pixel: Wan's VAE in fp32, frame by frame, which keeps what it needs of earlier frames.
 _DECODING = 20_000
@@ -95,7 +93,7 @@ def gib(name: str, part: Held, info: ModelInfo, offload: str = "none") -> float:
     stored = 1 if name in EXPERTS and info.quantization is not None else each
     # Of eight bits a layer is made wide again while it works.
     widened = part.layer * each if stored < each else 0
-    if offload == "none" or name not in (*EXPERTS, *TEXTS, "image_encoder"):
+    if offload == "none" or name not in MAY_WAIT:
         return (part.whole * stored + widened) / GIB
     # The next one comes while one works.
     waiting = part.outside + 2 * part.block if part.block else 2 * part.layer
@@ -111,7 +109,7 @@ def phases(info: ModelInfo, parts: Mapping[str, Held], size: Size, offload: str 
     # Of two experts that wait in main memory one works at a time; else both may be there.
     experts = sum(both) if offload == "none" else max(both)
     return (
-        Phase(name="prompts", weights=always + sum(on_device.get(name, 0.0) for name in TEXTS), work=0.0),
+        Phase(name="prompts", weights=always + sum(on_device.get(name, 0.0) for name in TEXT_ENCODERS), work=0.0),
         Phase(name="denoising", weights=pictures + experts, work=_denoising(info, size)),
         Phase(name="decoding", weights=pictures + (experts if offload == "none" else 0.0), work=_decoding(info, size)),
     )

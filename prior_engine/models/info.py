@@ -10,7 +10,12 @@ from prior_engine.models.layout import Layout, layout_of
 from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec, resolve_device, resolve_dtype
 from prior_engine.models.trusted import is_component
 
-_TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+# What walks: one expert, or one for the early and one for the late steps.
+EXPERTS = ("transformer", "transformer_2")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+TEXT_PARTS = (*TEXT_ENCODERS, "tokenizer", "tokenizer_2")
+# What may wait in main memory until its turn; a VAE is small, and needed whole.
+MAY_WAIT = (*EXPERTS, *TEXT_ENCODERS, "image_encoder")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -106,7 +111,7 @@ def inspect_model(spec: ModelSpec) -> ModelInfo:
         attention_backend=spec.attention_backend or DEFAULT_ATTENTION,
         vae_tiling=spec.vae_tiling,
         fingerprint=layout.fingerprint(),
-        text_fingerprint=layout.fingerprint(part for part in _TEXT_PARTS if part in layout.components),
+        text_fingerprint=layout.fingerprint(part for part in TEXT_PARTS if part in layout.components),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.planning.plan import Plan
@@ -61,9 +62,19 @@ def plan_document(plan: Plan, batch: str, sheet_digest: str) -> dict[str, Any]:
     }
 
 
-def settings_yaml(settings: Settings) -> str:
-    """The settings as YAML in their own order, readable in any language; secrets hidden."""
+def settings_yaml(settings: Settings, notes: Mapping[str, str] | None = None) -> str:
+    """The settings as YAML in their own order, readable in any language; secrets hidden.
+
+    `notes` puts a comment beside a value: `{"model.fps": "why"}`.
+    """
     import yaml
 
-    text: str = yaml.safe_dump(masked(settings.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
-    return text
+    text = yaml.safe_dump(masked(settings.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
+    lines, group = [], ""
+    for line in text.split("\n"):
+        name = line.partition(":")[0]
+        if not line.startswith((" ", "-")):
+            group = name
+        note = (notes or {}).get(f"{group}.{name.strip()}")
+        lines.append(line if note is None else f"{line}  # {note}")
+    return "\n".join(lines)

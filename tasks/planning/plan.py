@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from prior_engine.errors import EngineError
-from prior_engine.models.info import inspect_model
+from prior_engine.models.info import ModelInfo
 from prior_engine.requests.conditioning import Lora
 from tasks.errors import PlanError
 from tasks.planning.advice import measured_start
-from tasks.planning.models.source import spec_for
 from tasks.planning.models.worn import worn
 from tasks.planning.planned import PlannedPrior, PlannedVariant
 from tasks.planning.planner import Planner
@@ -71,12 +69,8 @@ class Plan:
         return len(self.variants_to_do) * self.full_steps
 
 
-def make_plan(settings: Settings, sheet: Sheet, store: Store) -> Plan:
+def make_plan(settings: Settings, info: ModelInfo, sheet: Sheet, store: Store) -> Plan:
     """Resolve every row against model and store."""
-    try:
-        info = inspect_model(spec_for(settings))
-    except EngineError as error:
-        raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
     loras = worn(settings)
     planner = Planner(settings, sheet, info, measured_start(store, settings, info.describe(), loras), loras)
     planner.add_all(_parents_first(sheet.rows))

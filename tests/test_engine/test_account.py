@@ -13,7 +13,7 @@ from prior_engine import Engine, ModelSpec, Schedule
 from prior_engine.models.account import GIB, counted_of
 from tasks.errors import PlanError
 from tasks.planning.models import memory
-from tasks.planning.models.source import settled
+from tasks.planning.models.source import known, settled
 from tasks.sheets.load import load_sheet
 
 MEASURED = json.loads(books.MEASURED.read_text())
@@ -84,7 +84,8 @@ def told_of(tiny, tmp_path):
 
     def of(*more):
         settings = compose_settings([f"sheet={tmp_path / 's.csv'}", f"model={tiny('wan-t2v')}", *small, *more])
-        return settled(settings), load_sheet(settings.sheet)
+        settings = settled(settings)
+        return settings, known(settings), load_sheet(settings.sheet)
 
     return of
 
@@ -110,10 +111,13 @@ def fits_from(bounds, monkeypatch):
 )
 def test_only_as_much_is_saved_as_is_needed(told_of, monkeypatch, budget, arranged):
     fits_from((40, 20, 10, 5), monkeypatch)
-    accel = memory.made_to_fit(*told_of(f"accel.budget={budget}")).accel
+    settings, model = memory.made_to_fit(*told_of(f"accel.budget={budget}"))
+    accel = settings.accel
     assert (accel.offload, accel.vae_tiling, accel.quantization) == arranged
+    # What the plan makes keys of is the model as it will be loaded.
+    assert (model.vae_tiling, model.quantization) == arranged[1:]
     # What was asked for stays.
-    asked = memory.made_to_fit(*told_of(f"accel.budget={budget}", "accel.quantization=float8_e5m2")).accel
+    _, asked = memory.made_to_fit(*told_of(f"accel.budget={budget}", "accel.quantization=float8_e5m2"))
     assert asked.quantization == "float8_e5m2"
 
 
@@ -126,15 +130,14 @@ def test_what_cannot_be_made_to_fit_is_refused_with_its_figures(told_of, monkeyp
 
 
 def test_a_card_that_is_too_small_is_told_before_anything_is_loaded(told_of, monkeypatch):
-    settings, sheet = told_of()
-    memory.check_room(settings, sheet)  # a CPU takes what there is
+    told = told_of()
+    memory.check_room(*told)  # a CPU takes what there is
     monkeypatch.setattr(memory, "devices_of", lambda _: ("cuda:0", "cuda:1"))
-    monkeypatch.setattr(memory, "spec_for", lambda settings: ModelSpec(source=settings.model.source, device="cpu"))
     monkeypatch.setattr(memory, "room_on", {"cuda:0": 24.0, "cuda:1": 1e-6}.__getitem__)
     with pytest.raises(
         PlanError, match=r"cuda:1 has 0.0 GiB, and this model needs .* as the settings are \(prompts .*set accel.budget"
     ):
-        memory.check_room(settings, sheet)
+        memory.check_room(*told)
 
 
 @pytest.mark.parametrize("card", [8, 16, 24, 80])

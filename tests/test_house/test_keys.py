@@ -24,7 +24,7 @@ from prior_engine.requests.identity import Identity
 from prior_engine.requests.pictures import Clip, Picture
 from prior_engine.requests.schedule import Schedule
 from prior_store import Store, recipe_key
-from tasks.planning.models.source import DEMO_WEIGHTS, IMAGE_TO_VIDEO, settled, spec_for
+from tasks.planning.models.source import DEMO_WEIGHTS, IMAGE_TO_VIDEO, known, settled, spec_for
 from tasks.planning.plan import make_plan
 from tasks.planning.recipes import prior_recipe
 from tasks.settings import Settings
@@ -145,7 +145,7 @@ class World:
 
     def planned(self, found):
         found = settled(found)
-        plan = make_plan(found, load_sheet(found.sheet, found.seed), self.store)
+        plan = make_plan(found, known(found), load_sheet(found.sheet, found.seed), self.store)
         (prior,) = plan.priors
         return Keys(prior.key, tuple(sorted(variant.key for variant in plan.variants)))
 

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from prior_engine.errors import EngineError
 from prior_engine.models.account import GIB, Phase, Size, counted, phases
-from prior_engine.models.info import inspect_model
+from prior_engine.models.info import ModelInfo
 from tasks.errors import PlanError
-from tasks.planning.models.source import devices_of, spec_for
+from tasks.planning.models.source import devices_of
 from tasks.settings import Settings
 from tasks.sheets.rows import Sheet
 
@@ -26,7 +25,7 @@ ARRANGEMENTS: tuple[dict[str, Any], ...] = (
 
 
 def largest(settings: Settings, sheet: Sheet | None = None) -> Size:
-    """The largest video of the batch."""
+    """The largest video of the batch, or the one that the settings describe."""
     model = settings.model
     sizes = {(model.height, model.width, model.frames)}
     if sheet is not None and sheet.rows:
@@ -37,21 +36,16 @@ def largest(settings: Settings, sheet: Sheet | None = None) -> Size:
     return Size(height=height, width=width, frames=frames)
 
 
-def books(settings: Settings, sheet: Sheet | None = None) -> tuple[Phase, ...]:
+def books(settings: Settings, info: ModelInfo, sheet: Sheet | None = None) -> tuple[Phase, ...]:
     """What each phase of a run takes, as the settings are."""
-    info = inspect_model(spec_for(settings))
     return phases(info, counted(info), largest(settings, sheet), settings.accel.offload)
 
 
-def made_to_fit(settings: Settings, sheet: Sheet) -> Settings:
-    """The settings with what keeps a run within `accel.budget`; it depends on the model and the sheet alone."""
+def made_to_fit(settings: Settings, info: ModelInfo, sheet: Sheet) -> tuple[Settings, ModelInfo]:
+    """Settings and model with what keeps a run within `accel.budget`; it depends on the model and the sheet alone."""
     budget = settings.accel.budget
     if budget is None:
-        return settings
-    try:
-        info = inspect_model(spec_for(settings))
-    except EngineError:
-        return settings  # the plan says what is wrong with the model
+        return settings, info
     parts, size, own = counted(info), largest(settings, sheet), settings.accel
     for arrangement in ARRANGEMENTS:
         # What was asked for stays; it is only added to.
@@ -60,22 +54,19 @@ def made_to_fit(settings: Settings, sheet: Sheet) -> Settings:
         seen = replace(info, quantization=accel.quantization, vae_tiling=accel.vae_tiling)
         taken = phases(seen, parts, size, accel.offload)
         if most(taken) * MARGIN <= budget:
-            return settings.model_copy(update={"accel": accel})
+            return settings.model_copy(update={"accel": accel}), seen
     raise PlanError(
         f"accel.budget={budget:g}: this model needs {most(taken) * MARGIN:.1f} GiB for {size.width}x{size.height}, {size.frames} frames, "
         f"with all that saves memory ({told(taken)}); make smaller videos, or allow more"
     )
 
 
-def check_room(settings: Settings, sheet: Sheet) -> None:
+def check_room(settings: Settings, info: ModelInfo, sheet: Sheet) -> None:
     """Refuse what cannot fit into a device that this batch may use."""
     named = [device for device in devices_of(settings) if device.startswith("cuda")]
     if not named:
         return
-    try:
-        taken = books(settings, sheet)
-    except EngineError:
-        return
+    taken = books(settings, info, sheet)
     for device in named:
         room = room_on(device)
         if most(taken) > room:

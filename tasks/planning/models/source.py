@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prior_engine.errors import EngineError
 from prior_engine.models.families import Family
-from prior_engine.models.info import family_at
+from prior_engine.models.info import ModelInfo, family_at, inspect_model
 from prior_engine.models.spec import ModelSpec, resolve_device, resolve_dtype
 from tasks.errors import PlanError
 from tasks.planning.models.attention import best_attention
@@ -94,6 +94,14 @@ def settled(settings: Settings) -> Settings:
         best = best_attention(family, devices_of(settings)[0])
         accel = accel.model_copy(update={"attention_backend": best})
     return settings.model_copy(update={"model": settings.model.model_copy(update=decided), "accel": accel})
+
+
+def known(settings: Settings) -> ModelInfo:
+    """What the model's files say, read once for a batch; weights are not."""
+    try:
+        return inspect_model(spec_for(settings))
+    except EngineError as error:
+        raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
 
 
 def of_the_family(settings: Settings) -> dict[str, float]:

@@ -8,18 +8,17 @@ from pathlib import Path
 from flows.compose import choices, compose_settings, known_settings
 from tasks.errors import PlanError
 from tasks.planning.document import settings_yaml
-from tasks.planning.models.source import of_the_family
+from tasks.planning.models.source import filled, left_open
 
 
 def show_config(overrides: Sequence[str]) -> str:
     """The resolved settings as YAML, the same text that is kept with a batch."""
     settings = compose_settings(overrides)
     try:
-        found = of_the_family(settings)
+        found = filled(settings)
     except PlanError:
         return settings_yaml(settings)  # the model is not here yet
-    settings = settings.model_copy(update={"model": settings.model.model_copy(update=found)})
-    return settings_yaml(settings, {f"model.{name}": "as its family has it" for name in found})
+    return settings_yaml(found, {f"model.{name}": "as its family has it" for name in left_open(settings.model)})
 
 
 def show_keys() -> str:

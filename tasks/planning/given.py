@@ -39,11 +39,11 @@ class Given:
         self.lengths = PromptLength(self.info, self.settings.model.max_sequence_length)
         if self.lengths.unknown:
             self.notes.append(f"prompts may be cut off after {self.lengths.limit} tokens: {self.lengths.unknown}")
-        self._check_length("setting negative_prompt", self.settings.negative_prompt)
+        self._check_length("setting negative_prompt", self.settings.negative)
 
     def identity_of(self, row: Row) -> Identity | None:
         """What stays fixed over the rows of an identity, or None, with the problem told."""
-        model = self.settings.model
+        height, width, frames = self.settings.model.size
         signature = (row.base_prompt, row.seed, row.image, row.last_image, row.width, row.height, row.frames)
         if signature in self._identities:
             return self._identities[signature]
@@ -57,11 +57,11 @@ class Given:
                     warnings.simplefilter("always")
                     identity = Identity(
                         prompt=row.base_prompt,
-                        negative_prompt=self.settings.negative_prompt or "",
+                        negative_prompt=self.settings.negative,
                         seed=self.settings.seed if row.seed is None else row.seed,
-                        height=row.height or model.height,
-                        width=row.width or model.width,
-                        frames=row.frames or model.frames,
+                        height=row.height or height,
+                        width=row.width or width,
+                        frames=row.frames or frames,
                         image=image,
                         last_image=last,
                     ).fitted(self.info)
@@ -101,10 +101,9 @@ class Given:
             except (PictureError, EngineError, OSError) as error:
                 self.problems.append(f"{row.place}, column lora: {error}")
                 return None
-        negative = row.negative_prompt if row.negative_prompt is not None else settings.negative_prompt
         return Conditioning(
             prompt=row.prompt,
-            negative_prompt=negative or "",
+            negative_prompt=settings.negative if row.negative_prompt is None else row.negative_prompt,
             guidance=guidance,
             guidance_2=second_guidance(settings, guidance),
             loras=(*self.worn, *loras),

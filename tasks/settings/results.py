@@ -37,9 +37,15 @@ class ModelSettings(Group):
         (),
         description="LoRAs that priors and variants wear alike, before those of a row: `path` or `path:0.8`, several with `;`, or a list of {path, weight, expert}",
     )
-    height: int = Field(480, gt=0, description="pixels, for rows without a height")
-    width: int = Field(832, gt=0, description="pixels, for rows without a width")
-    frames: int = Field(81, gt=0, description="number of frames, for rows without one")
+    height: int | None = Field(
+        None, gt=0, description="pixels, for rows without a height; null = what its family is shown at"
+    )
+    width: int | None = Field(
+        None, gt=0, description="pixels, for rows without a width; null = what its family is shown at"
+    )
+    frames: int | None = Field(
+        None, gt=0, description="number of frames, for rows without one; null = as its family is shown"
+    )
     guidance: float | None = Field(
         None,
         ge=0,
@@ -49,6 +55,10 @@ class ModelSettings(Group):
         None,
         ge=0,
         description="guidance of the second expert, where `model.guidance` is used; null = the same as of the first",
+    )
+    negative_prompt: str | None = Field(
+        None,
+        description="what its makers steer away from, if neither the row nor `negative_prompt` says; null = nothing",
     )
     fps: int | None = Field(
         None, gt=0, description="frames per second that the model was trained at; null = as its family was"
@@ -71,6 +81,13 @@ class ModelSettings(Group):
         ge=0,
         description="guidance of variants, if neither the row nor `guidance` sets one; null = as full runs and priors",
     )
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Height, width and frames of rows that name none."""
+        if self.height is None or self.width is None or self.frames is None:
+            raise ValueError("the size is left to the model, and the model was not looked at; `settled` does that")
+        return self.height, self.width, self.frames
 
     @field_validator("loras", mode="before")
     @classmethod

@@ -49,7 +49,9 @@ class Settings(Group):
     guidance: float | None = Field(
         None, ge=0, description="guidance scale, for rows that name none; null = model.guidance"
     )
-    negative_prompt: str | None = Field(None, description="negative prompt of rows that name none")
+    negative_prompt: str | None = Field(
+        None, description="negative prompt of rows that name none; null = model.negative_prompt"
+    )
     seed: int = Field(0, ge=0, le=MAX_SEED, description="seed of rows that name none")
     retries: int = Field(
         2, ge=0, le=20, description="how often a row is tried again after an error that may pass (storage, network)"
@@ -98,6 +100,11 @@ class Settings(Group):
         if fps is None:
             raise ValueError("model.fps is null and the model was not looked at; `settled` does that")
         return fps
+
+    @property
+    def negative(self) -> str:
+        """The negative prompt of rows that name none, and of priors."""
+        return (self.model.negative_prompt if self.negative_prompt is None else self.negative_prompt) or ""
 
     def failure_limit(self, num_rows: int) -> int | None:
         """How many rows may fail before the batch ends early; None = all of them."""

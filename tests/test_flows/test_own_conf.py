@@ -56,7 +56,7 @@ def test_all_that_is_wrong_with_it_is_told_at_once(conf):
     [
         ("source: [\n", "the configuration cannot be composed"),
         ("sourse: x\n", "no such setting.*did you mean .model.source."),
-        ("height: tall\n", "model.height: is 'tall'; must be a whole number above 0"),
+        ("height: tall\n", "model.height: is 'tall'; must be null or a whole number above 0"),
         ("- a list\n", "model: is .*must be a mapping"),
     ],
 )

@@ -79,9 +79,45 @@ def test_what_is_left_to_the_model_comes_from_its_family(ltx, tmp_path, asked, g
     assert prepared.settings.fps == fps
 
 
+def test_size_and_frames_are_those_that_the_family_is_shown_at(ltx, tmp_path):
+    """Nobody has to know what LTX-Video was made for, and one row may still be of another size."""
+    (tmp_path / "my.csv").write_text("identity,prompt,height,width,frames\nfox,runs,,,\nowl,sits,96,64,9\n")
+    lines = [f"sheet={tmp_path / 'my.csv'}", f"store={tmp_path / 'store'}", f"model={ltx}", "schedule=diffusers"]
+    sizes = [
+        (row.prior.identity.height, row.prior.identity.width, row.prior.identity.frames)
+        for row in prepare(lines).plan.variants
+    ]
+    assert sizes == [(480, 704, 161), (96, 64, 9)]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], ["crowded, dim", "its own"]),
+        (["negative_prompt=blurred"], ["blurred", "its own"]),
+        (["negative_prompt=''"], ["", "its own"]),
+    ],
+)
+def test_what_the_makers_steer_away_from_is_told_to_rows_that_say_nothing(tmp_path, more, told):
+    (tmp_path / "my.csv").write_text("identity,prompt,negative_prompt\nstar,a red star grows,\nstar,it falls,its own\n")
+    lines = [f"sheet={tmp_path / 'my.csv'}", f"store={tmp_path / 'store'}", "model.negative_prompt='crowded, dim'"]
+    plan = prepare([*lines, *more]).plan
+    assert [row.conditioning.negative_prompt for row in plan.variants] == told
+    assert plan.priors[0].identity.negative_prompt == told[0]
+
+
+def test_wan_presets_steer_away_from_what_its_makers_do():
+    for name in ("wan21-t2v-1.3b", "wan21-i2v-14b-480p", "wan22-ti2v-5b"):
+        assert compose_settings([f"model={name}"]).negative.startswith("色调艳丽，过曝")
+    assert compose_settings(["model=wan21-flf2v-14b-720p"]).negative.startswith("镜头晃动，色调艳丽")
+    # Without guidance nothing is steered away from.
+    assert compose_settings(["model=fastwan21-t2v-1.3b"]).negative == ""
+
+
 def test_the_settings_that_are_shown_are_those_that_are_used_and_say_whose_they_are(ltx):
     shown = show_config([f"model={ltx}", "model.fps=12"])
     assert "\n  guidance: 3.0  # as its family has it\n" in shown
+    assert "\n  frames: 161  # as its family has it\n" in shown
     assert "\n  fps: 12\n" in shown
     # A model that is on no disk yet says so when it is run.
     assert "\n  guidance: null\n" in show_config(["model=custom", "model.source=/no/such/folder"])

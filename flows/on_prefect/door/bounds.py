@@ -23,6 +23,7 @@ _NAMES = {"sheet": {"demo", "default"}, "sheet.path": {"demo"}, "model": {"demo"
 _SETTINGS = {
     "start_step", "tail", "start", "history", "guidance", "negative_prompt", "seed", "retries", "max_failures", "batch", "tags",
     "model.height", "model.width", "model.frames", "model.guidance", "model.guidance_2", "model.variant_guidance", "model.fps",
+    "model.negative_prompt",
     "sheet.format", "sheet.ignore_unknown", "runner.chunk_size",
 }  # fmt: skip
 _GROUPS = ("schedule", "prior", "video", "guard", "inflection")

@@ -8,12 +8,13 @@ from pathlib import Path
 from prior_engine.models.account import counted, gib, phases
 from prior_engine.models.info import inspect_model
 from tasks.planning.models.memory import largest, told
-from tasks.planning.models.source import model_spec
+from tasks.planning.models.source import filled, model_spec
 from tasks.settings import Settings
 
 
 def broken_files(settings: Settings, source: str) -> tuple[list[tuple[Path, str]], str]:
     """The files that are missing or cut off, with the reason, and a line that describes the model."""
+    settings = filled(settings)
     info = inspect_model(model_spec(settings, source))
     broken: list[tuple[Path, str]] = []
     for name in info.components:

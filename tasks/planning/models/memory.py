@@ -26,12 +26,10 @@ ARRANGEMENTS: tuple[dict[str, Any], ...] = (
 
 def largest(settings: Settings, sheet: Sheet | None = None) -> Size:
     """The largest video of the batch, or the one that the settings describe."""
-    model = settings.model
-    sizes = {(model.height, model.width, model.frames)}
+    height, width, frames = settings.model.size
+    sizes = {(height, width, frames)}
     if sheet is not None and sheet.rows:
-        sizes = {
-            (row.height or model.height, row.width or model.width, row.frames or model.frames) for row in sheet.rows
-        }
+        sizes = {(row.height or height, row.width or width, row.frames or frames) for row in sheet.rows}
     height, width, frames = max(sizes, key=lambda size: size[0] * size[1] * size[2])
     return Size(height=height, width=width, frames=frames)
 

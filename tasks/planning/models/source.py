@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 DTYPES = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 IMAGE_TO_VIDEO = "WanImageToVideoPipeline"
 AUTO = "auto"
+OF_THE_FAMILY = {
+    "height": "height",
+    "width": "width",
+    "frames": "frames",
+    "guidance": "default_guidance",
+    "fps": "fps",
+}
 DEMO_WEIGHTS = Path(__file__).resolve().parents[3] / "demo" / "weights"
 
 
@@ -88,12 +95,13 @@ def spec_for(settings: Settings, device: str | None = None) -> ModelSpec:
 def settled(settings: Settings) -> Settings:
     """The settings with what model and devices decide written out, so that every other machine decides alike."""
     names = {long: short for short, long in DTYPES.items()}
-    family, accel = _family(settings), settings.accel
-    decided = {"dtype": names[spec_for(settings).dtype], **of_the_family(settings)}
+    settings = filled(settings)
+    model, accel = settings.model, settings.accel
+    model = model.model_copy(update={"dtype": names[spec_for(settings).dtype]})
     if accel.attention_backend == AUTO:
-        best = best_attention(family, devices_of(settings)[0])
+        best = best_attention(_family(settings), devices_of(settings)[0])
         accel = accel.model_copy(update={"attention_backend": best})
-    return settings.model_copy(update={"model": settings.model.model_copy(update=decided), "accel": accel})
+    return settings.model_copy(update={"model": model, "accel": accel})
 
 
 def known(settings: Settings) -> ModelInfo:
@@ -104,11 +112,16 @@ def known(settings: Settings) -> ModelInfo:
         raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
 
 
-def of_the_family(settings: Settings) -> dict[str, float]:
-    """What the model settings leave to the kind of model that is there."""
-    asked, family = settings.model, _family(settings)
-    usual = {"guidance": family.default_guidance, "fps": family.fps}
-    return {name: value for name, value in usual.items() if getattr(asked, name) is None}
+def left_open(model: ModelSettings) -> list[str]:
+    """The settings that are left to the kind of model that is there."""
+    return [name for name in OF_THE_FAMILY if getattr(model, name) is None]
+
+
+def filled(settings: Settings) -> Settings:
+    """The settings with what is left to the kind of model written out."""
+    family = _family(settings)
+    found = {name: getattr(family, OF_THE_FAMILY[name]) for name in left_open(settings.model)}
+    return settings.model_copy(update={"model": settings.model.model_copy(update=found)})
 
 
 def _family(settings: Settings) -> Family:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from prior_engine.errors import UnsupportedError
+from prior_engine.errors import RequestError, UnsupportedError
 from prior_engine.loaded import calls as rules
 from prior_engine.loaded.adapters import Adapters
 from prior_engine.loaded.caches import applied
@@ -25,6 +25,7 @@ from prior_engine.requests.options import Cancel, ResumeOptions, RunOptions
 from prior_engine.requests.schedule import Schedule, line_refusal
 from prior_engine.requests.steps import Keep, check_start_step
 from prior_engine.runs import record as recording
+from prior_engine.runs.merged import in_one_pass
 from prior_engine.runs.noise import generator_for
 from prior_engine.runs.pins import check_pins, check_same_told
 from prior_engine.runs.plan import planned
@@ -242,5 +243,12 @@ class Engine:
             arguments = rules.arguments(self.info, asked.identity, told[0], schedule, resumes=plan.origin is not None)
             arguments |= rules.embedding_arguments(self.info, given, self.device)
             experts = {name: getattr(parts.pipe, name) for name in spans}
-            with applied(options.cache, parts.pipe, experts, spans=spans):
+            if options.cache is not None and self.spec.merge_guidance:
+                raise RequestError(
+                    "a cache would not tell the two passes of merge_guidance apart; leave one of them out"
+                )
+            with (
+                applied(options.cache, parts.pipe, experts, spans=spans),
+                in_one_pass(experts.values(), arguments, wanted=self.spec.merge_guidance),
+            ):
                 return walk(parts.pipe, plan, arguments, options, device=torch.device(self.device), emit=emit)

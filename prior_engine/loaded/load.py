@@ -56,6 +56,28 @@ def _prepare_expert(model: Any, spec: ModelSpec, dtype: Any) -> None:
             model.set_attention_backend(spec.attention_backend or DEFAULT_ATTENTION)
     except (ValueError, RuntimeError, ImportError) as problem:
         raise RequestError(f"attention_backend={spec.attention_backend!r} cannot be used here: {problem}") from None
+    if spec.compiled:
+        _compile(model, deterministic=spec.deterministic)
+
+
+def _compile(model: Any, *, deterministic: bool) -> None:
+    """Compile the blocks that repeat, for each size of video by itself: no size may change the bits of another."""
+    from torch._dynamo import config as tracing
+    from torch._inductor import config as kernels
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except exc.InvalidCxxCompiler:
+        raise RequestError("compiled needs a C++ compiler on this machine; install g++, or leave it out") from None
+    # Past its limit torch would run plain blocks without a word.
+    tracing.recompile_limit = tracing.accumulated_recompile_limit = 1024
+    # Kernels are not chosen by how long they took.
+    kernels.deterministic = deterministic
+    try:
+        model.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    except ValueError as problem:
+        raise RequestError(f"compiled cannot be used with {type(model).__name__}: {problem}") from None
 
 
 @contextlib.contextmanager

@@ -122,7 +122,8 @@ def _denoising(info: ModelInfo, size: Size) -> float | None:
         return None
     width = config["num_attention_heads"] * config["attention_head_dim"]
     frames = (size.frames - 1) // info.frame_multiple + 1
-    tokens = frames * (size.height // info.size_multiple) * (size.width // info.size_multiple)
+    passes = 2 if info.merge_guidance else 1
+    tokens = passes * frames * (size.height // info.size_multiple) * (size.width // info.size_multiple)
     each = 4 if info.dtype == "float32" else 2
     return float(tokens * (config["ffn_dim"] + _ROWS * width) * each / GIB)
 

@@ -42,6 +42,8 @@ class Family:
     no_block_cache: str | None = None
     # The guided and the unguided prediction are two calls of the model, not one call with two samples.
     guides_in_two_calls: bool = False
+    # The two calls may be one of twice the size.
+    merges_guidance: bool = False
     single_batch: str | None = None
     notes: str = ""
 
@@ -74,12 +76,14 @@ FAMILIES: tuple[Family, ...] = (
         "wan-t2v",
         "WanPipeline",
         "Wan 2.1 and 2.2 text to video",
+        merges_guidance=True,
         notes="two experts and TI2V-5B (expanded timesteps) included",
     ),
     _wan(
         "wan-i2v",
         "WanImageToVideoPipeline",
         "Wan 2.1 and 2.2 image to video",
+        merges_guidance=True,
         takes=frozenset({"image", "last_image"}),
         needs=frozenset({"image"}),
         notes="first and last frame, two experts and TI2V-5B included",
@@ -88,6 +92,7 @@ FAMILIES: tuple[Family, ...] = (
         "wan-v2v",
         "WanVideoToVideoPipeline",
         "Wan 2.1 video to video",
+        merges_guidance=True,
         takes=frozenset({"video"}),
         needs=frozenset({"video"}),
         trims_strength=True,

@@ -35,6 +35,8 @@ class ModelInfo:
     quantization: str | None
     attention_backend: str
     vae_tiling: bool
+    merge_guidance: bool
+    compiled: bool
     fingerprint: str
     text_fingerprint: str
 
@@ -68,7 +70,7 @@ class ModelInfo:
 
     def describe(self) -> dict[str, Any]:
         """What of the model decides a result, for recipes: no paths, no hosts."""
-        return {
+        told = {
             "family": self.family.name,
             "pipeline": self.pipeline,
             "fingerprint": self.fingerprint,
@@ -79,6 +81,8 @@ class ModelInfo:
             "expand_timesteps": self.expand_timesteps,
             "vae_tiling": self.vae_tiling,
         }
+        # What came later is told where it is used: keys from before stay what they are.
+        return told | {name: True for name in ("merge_guidance", "compiled") if getattr(self, name)}
 
 
 def family_at(spec: ModelSpec) -> Family:
@@ -92,6 +96,10 @@ def inspect_model(spec: ModelSpec) -> ModelInfo:
     dtype = resolve_dtype(spec.dtype, device)
     layout = layout_of(spec)
     family = _family(spec.pipeline or str(layout.index.get("_class_name")))
+    if spec.merge_guidance and not family.merges_guidance:
+        raise UnsupportedError(
+            f"merge_guidance cannot be used with {family.name!r}, whose passes are not merged; leave it out"
+        )
     transformer = layout.config("transformer" if "transformer" in layout.components else "transformer_2")
     scheduler = layout.config("scheduler")
     spatial, temporal = _vae_factors(layout.config("vae"))
@@ -110,6 +118,8 @@ def inspect_model(spec: ModelSpec) -> ModelInfo:
         quantization=spec.quantization,
         attention_backend=spec.attention_backend or DEFAULT_ATTENTION,
         vae_tiling=spec.vae_tiling,
+        merge_guidance=spec.merge_guidance,
+        compiled=spec.compiled,
         fingerprint=layout.fingerprint(),
         text_fingerprint=layout.fingerprint(part for part in TEXT_PARTS if part in layout.components),
     )

@@ -24,8 +24,7 @@ def _one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
 class ModelSpec:
     """Where a model lies and how it is to be run.
 
-    `dtype`, `quantization` and `attention_backend` change results and are told in every recipe;
-    `device` and `offload` only change where the work is done.
+    `device` and `offload` only change where the work is done; the others may change results, and are told in recipes.
     """
 
     source: str
@@ -39,6 +38,10 @@ class ModelSpec:
     quantization: str | None = None
     offload: str = "none"
     vae_tiling: bool = False
+    # The guided and the unguided pass of a step as one of twice the size.
+    merge_guidance: bool = False
+    # The transformer's blocks, on first use.
+    compiled: bool = False
     # Components whose weights lie elsewhere: name, and paths or patterns of its files, or one folder.
     parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
@@ -48,6 +51,11 @@ class ModelSpec:
         _one_of("dtype", self.dtype, DTYPES)
         _one_of("offload", self.offload, OFFLOADS)
         _one_of("quantization", self.quantization, CASTINGS)
+        if self.compiled and (self.offload != "none" or self.quantization is not None):
+            other = "offload" if self.offload != "none" else "quantization"
+            raise RequestError(
+                f"compiled cannot be used with {other}={getattr(self, other)!r}, which steps in before every layer; leave one of them out"
+            )
 
 
 def resolve_device(device: str) -> str:

@@ -25,6 +25,10 @@ class ModelSettings(Group):
     """Which weights, and the size they were made for."""
 
     source: str = Field("demo", description="folder in diffusers layout, hub id, or `demo` (embedded)")
+    root: str | None = Field(
+        None,
+        description="folder of downloaded models (`owner/name/...`), looked into before a hub: for the source, parts and LoRAs; null = HEADSTART_MODELS, if that is set",
+    )
     revision: str | None = Field(None, description="commit of a hub id; resolved and recorded when it is a branch name")
     pipeline: str | None = Field(None, description="pipeline class, if not the one in model_index.json")
     parts: dict[str, str | tuple[str, ...]] = Field(
@@ -172,6 +176,32 @@ class AccelSettings(Group):
         None, description="keep the weights in 8 bits, also for priors; changes results"
     )
     vae_tiling: bool = Field(False, description="decode in tiles: less memory; changes results")
+    compiled: bool = Field(
+        False,
+        description="compile the transformer's blocks on first use, which takes a minute or so: quicker steps; changes results",
+    )
+    merge_guidance: bool = Field(
+        False,
+        description="the guided and the unguided pass of a step as one of twice the size: quicker where one does not fill the device, more memory; changes results",
+    )
+
+    @model_validator(mode="after")
+    def _go_together(self) -> AccelSettings:
+        if self.cache_options and self.cache == "none":
+            raise ValueError(
+                f"accel.cache_options={self.cache_options} needs accel.cache; choose a cache or leave the options out"
+            )
+        if self.merge_guidance and self.cache != "none":
+            raise ValueError(
+                f"accel.cache={self.cache} would not tell the two passes of accel.merge_guidance apart; leave one of them out"
+            )
+        moves = [name for name in ("offload", "quantization", "budget") if getattr(self, name) not in (None, "none")]
+        if self.compiled and moves:
+            raise ValueError(
+                f"accel.compiled cannot be used with accel.{moves[0]}={getattr(self, moves[0])}, which steps in before every "
+                "layer; leave one of them out"
+            )
+        return self
 
 
 class PriorSettings(Group):

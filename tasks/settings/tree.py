@@ -83,10 +83,6 @@ class Settings(Group):
 
     @model_validator(mode="after")
     def _nothing_is_set_in_vain(self) -> Settings:
-        if self.accel.cache_options and self.accel.cache == "none":
-            raise ValueError(
-                f"accel.cache_options={self.accel.cache_options} needs accel.cache; choose a cache or leave the options out"
-            )
         if self.server.database is not None and self.server.mode != "local":
             raise ValueError(
                 f"server.database is for server.mode=local, and the mode is {self.server.mode}; leave it out"

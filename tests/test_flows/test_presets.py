@@ -13,7 +13,9 @@ import torch
 from stand_in_hub import stand_in_hub
 
 from flows.compose import choices, compose_settings
+from flows.prepare import prepare
 from prior_engine import Conditioning, Engine, ModelSpec
+from tasks.errors import PlanError
 from tasks.planning.advice import guidance_of, second_guidance
 from tasks.planning.models.source import model_spec
 from tasks.planning.models.worn import worn
@@ -153,3 +155,28 @@ def test_the_two_experts_of_wan_22_are_told_their_own_guidance(stand_in):
     assert second_guidance(settings, guidance_of(settings)) == 3.0
     # Any other number is meant for both.
     assert second_guidance(settings, 2.0) is None
+
+
+@pytest.mark.parametrize("preset", ["wan21-t2v-1.3b", "lightx2v-wan21-t2v-14b", "lightx2v-wan21-t2v-14b-lora"])
+def test_a_preset_is_found_among_downloaded_models(preset, stand_in, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = compose_settings([f"model={preset}"]).model
+    shelf = tmp_path / "mine [1]"
+    for name, files in published(model, stand_in(STAND_INS[preset])).items():
+        for file, content in files.items():
+            (shelf / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (shelf / name / file).write_bytes(content)
+    (tmp_path / "s.csv").write_text("identity,prompt\nfox,a fox runs\n")
+    small = ["model.height=32", "model.width=32", "model.frames=5", "model.offline=true"]
+    lines = [f"sheet={tmp_path / 's.csv'}", f"store={tmp_path / 'store'}", f"model={preset}", *small]
+
+    def keys(*more):
+        return [row.key for row in prepare([*lines, *more]).plan.variants]
+
+    with pytest.raises(PlanError, match="not in the local hub cache"):
+        keys()
+    found = keys(f"model.root='{shelf}'")
+    monkeypatch.setenv("HEADSTART_MODELS", str(shelf))
+    assert keys() == found
+    with pytest.raises(PlanError, match="revision 'abc'"):
+        keys("model.revision=abc")  # a folder does not say of which one it is

@@ -105,7 +105,8 @@ def test_what_lowers_precision_makes_other_priors(told):
     rows, small = made(told("start_step=0", "accel.quantization=float8_e5m2"))
     assert rows[0]["parent_key"] != plain_rows[0]["parent_key"]
     assert small != plain
-    assert len(prepare(told("start_step=0", "accel.vae_tiling=true")).plan.priors_to_do) == 1
+    for other in ("vae_tiling", "compiled", "merge_guidance"):
+        assert len(prepare(told("start_step=0", f"accel.{other}=true")).plan.priors_to_do) == 1
 
 
 @pytest.mark.process
@@ -119,6 +120,9 @@ def test_where_weights_wait_and_how_kernels_are_chosen_makes_nothing_anew(told):
     ("overrides", "message"),
     [
         (["accel.cache_options.threshold=0.1"], r"accel\.cache_options=.* needs accel\.cache"),
+        (["accel.cache=pab", "accel.merge_guidance=true"], r"accel\.cache=pab would not tell the two passes"),
+        (["accel.compiled=true", "accel.offload=group"], r"accel\.compiled cannot be used with accel\.offload=group"),
+        (["accel=8gb", "accel.compiled=true"], r"accel\.compiled cannot be used with accel\.budget=8"),
         (["server=none", "server.database=sqlite:///x"], r"server\.database is for server\.mode=local"),
     ],
 )

@@ -12,6 +12,7 @@ from prior_engine.models.info import ModelInfo, family_at, inspect_model
 from prior_engine.models.spec import ModelSpec, resolve_device, resolve_dtype
 from tasks.errors import PlanError
 from tasks.planning.models.attention import best_attention
+from tasks.planning.models.shelf import on_shelf
 from tasks.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def model_folder(settings: ModelSettings) -> str:
                 f"the demo model's files are not at {str(folder)!r}; reinstall Headstart, or name another model"
             )
         return str(folder)
-    return settings.source
+    return settings.source if settings.revision else on_shelf(settings, settings.source)
 
 
 def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSpec:
@@ -66,8 +67,11 @@ def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSp
         offload=accel.offload,
         quantization=accel.quantization,
         vae_tiling=accel.vae_tiling,
+        merge_guidance=accel.merge_guidance,
+        compiled=accel.compiled,
         parts=tuple(
-            sorted((name, (paths,) if isinstance(paths, str) else paths) for name, paths in model.parts.items())
+            (name, tuple(on_shelf(model, path) for path in ([paths] if isinstance(paths, str) else paths)))
+            for name, paths in sorted(model.parts.items())
         ),
     )
 

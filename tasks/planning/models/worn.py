@@ -8,6 +8,7 @@ from prior_engine.errors import EngineError
 from prior_engine.models.hub import files_of, names_files
 from prior_engine.requests.conditioning import Lora
 from tasks.errors import PlanError
+from tasks.planning.models.shelf import on_shelf
 from tasks.settings import Settings
 
 
@@ -19,9 +20,10 @@ def worn(settings: Settings) -> tuple[Lora, ...]:
             problems.append(f"{named.path!r} is not on this machine; fetch it first, and give its path here")
             continue
         try:
-            path = Path(named.path).expanduser().resolve()
-            if not path.exists() and names_files(named.path):
-                path, *more = files_of(named.path, offline=settings.model.offline)
+            here = on_shelf(settings.model, named.path)
+            path = Path(here).expanduser().resolve()
+            if not path.exists() and names_files(here):
+                path, *more = files_of(here, offline=settings.model.offline)
                 if more:
                     problems.append(f"{named.path!r} names {1 + len(more)} files, and a LoRA is one; name it whole")
                     continue

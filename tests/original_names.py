@@ -248,7 +248,7 @@ def save_original(model, folder, kind="wan-t2v"):
     return folder
 
 
-# Of the 48 channels of Wan 2.2's VAE, read by hand from Wan's own code (wan/modules/vae2_2.py).
+# Of the 48 channels of Wan 2.2's VAE, as Wan's own code has them (wan/modules/vae2_2.py).
 MEAN_22 = [
     -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
     0.157, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from engine_cases import LENGTH, OWN, identity
 from safetensors.torch import load_file, save_file
+from stand_in_hub import stand_in_hub
 
 from prior_engine import Conditioning, Engine, ModelSpec
 from prior_engine.errors import ModelSourceError
@@ -287,3 +288,20 @@ def test_a_picture_encoder_of_the_makers_over_a_diffusers_folder(folders, caplog
     ours = made(loaded(plain, parts=(("image_encoder", (str(original / CLIP),)),))[0], "wan-i2v")
     assert torch.equal(ours[0], made(loaded(plain)[0], "wan-i2v")[0])
     assert "left out" not in caplog.text
+
+
+def test_two_experts_of_the_makers_come_from_a_hub(folders, tmp_path, monkeypatch):
+    _, original = folders("wan-t2v-two-experts")
+    files = {str(path.relative_to(original)): path.read_bytes() for path in original.rglob("*") if path.is_file()}
+    with stand_in_hub({"Wan-AI/Wan2.2-T2V-A14B": files}, monkeypatch, tmp_path / "cache") as fetched:
+        ours = loaded("Wan-AI/Wan2.2-T2V-A14B", offline=False)[1]
+        assert sum(name.startswith(LOW) for name in fetched) == 3
+    theirs = loaded(original)[1]
+    for name, model in theirs.items():
+        assert all(ours[name].state_dict()[at].equal(tensor) for at, tensor in model.state_dict().items())
+
+
+def test_a_folder_may_have_any_name(folders, tmp_path):
+    _, original = folders("wan-i2v")
+    named = shutil.copytree(original, tmp_path / "wan [480p] *")
+    assert inspect_model(ModelSpec(source=str(named), device="cpu")).has_image_encoder

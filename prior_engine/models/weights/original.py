@@ -157,9 +157,9 @@ class Original:
 
     def _found(self, name: str, place: Path, pattern: str) -> Part:
         """The files of a pattern: safetensors, or what to do about a pickle."""
-        if pattern == _TRANSFORMER:
-            return find_part(name, [str(place / pattern)])
         found = sorted(place.glob(pattern))
+        if pattern == _TRANSFORMER:
+            return find_part(name, [str(file) for file in found] or [str(place / pattern)])
         good = [file for file in found if file.suffix == ".safetensors"]
         if good:
             return find_part(name, [str(good[0])])

@@ -229,6 +229,7 @@ def test_wan_2_2_needs_its_own_vae(copied, folders):
 
 SAID = [
     ("wan-i2v", {"model_type": "s2v"}, "the type 's2v'"),
+    ("wan-i2v", {"model_type": ["i2v"]}, "the type \"['i2v']\""),
     ("wan-i2v", {"_class_name": "WanAnimateModel"}, "class 'WanAnimateModel'"),
     ("wan-i2v", {"_class_name": "WanModel_S2V"}, "class 'WanModel_S2V'"),
     ("wan-i2v", {"model_type": "t2v"}, "with a picture embedding"),

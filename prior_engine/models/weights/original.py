@@ -138,14 +138,14 @@ class Original:
 
     def _known(self) -> _Kind:
         """What is known of the type that the config names, or why it is not read."""
-        named = {name: (str(own.get("_class_name")), own.get("model_type")) for name, own in self._own.items()}
+        named = {name: (str(own.get("_class_name")), str(own.get("model_type"))) for name, own in self._own.items()}
         kind, model_type = named["transformer"]
         if len(set(named.values())) > 1:
             raise ModelSourceError(
                 f"{str(self.folder)!r} holds halves of two models: its high_noise_model is of the type {model_type!r}, and its "
                 f"low_noise_model is of the type {named['transformer_2'][1]!r}; take both from one model"
             )
-        known = _KINDS.get((str(model_type), len(named))) if kind in _READ else None
+        known = _KINDS.get((model_type, len(named))) if kind in _READ else None
         if known is None:
             count = "" if len(named) == 1 else "two experts of "
             raise ModelSourceError(

@@ -26,6 +26,8 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
         raise ModelSourceError(f"the component {name!r} needs {library}.{kind_name}, which is not installed")
     folder = info.layout.place(name)
     if not hasattr(kind, "parameters"):  # tokenizers and image processors
+        if name in info.layout.configs:
+            return kind(**info.layout.config(name))
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     dtype = torch.float32 if name == "vae" and info.family.vae_in_float32 else getattr(torch, info.dtype)
     files = info.layout.files(name)

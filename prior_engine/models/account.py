@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prior_engine.models.info import EXPERTS, MAY_WAIT, TEXT_ENCODERS, ModelInfo
+from prior_engine.models.weights.clip import is_never_asked
 from prior_engine.models.weights.parts import Shapes, shapes_of
 
 GIB = 2**30
@@ -83,7 +84,8 @@ def counted(info: ModelInfo) -> dict[str, Held]:
         place: Path = info.layout.place(name)
         files = info.layout.files(name) or tuple(sorted(place.glob("*.safetensors")))
         if files:
-            found[name] = counted_of({weight: shape for file in files for weight, shape in shapes_of(file).items()})
+            shapes = {weight: shape for file in files for weight, shape in shapes_of(file).items()}
+            found[name] = counted_of({weight: shape for weight, shape in shapes.items() if not is_never_asked(weight)})
     return found
 
 

@@ -70,7 +70,7 @@ def layout_of(spec: ModelSpec) -> Layout:
     given = {name: find_part(name, paths, offline=spec.offline) for name, paths in spec.parts}
     folder, commit = folder_of(spec)
     if is_original(folder):
-        own = Original(folder)
+        own = Original(folder, given)
         index, configs, parts = own.index, own.configs, own.parts | given
     else:
         index, configs, parts = read_json(folder / "model_index.json"), {}, given
@@ -91,6 +91,6 @@ def layout_of(spec: ModelSpec) -> Layout:
     for name, part in parts.items():
         if part.folder is not None:
             check_files(name, part.folder)
-        elif components[name][1].startswith("WanTransformer"):
+        elif components[name][1].startswith(("WanTransformer", "WanVACETransformer")):
             check_build(part, layout.config(name))
     return layout

@@ -15,7 +15,7 @@ def folder_of(spec: ModelSpec) -> tuple[Path, str | None]:
         return folder, None
     if folder.exists() or spec.source.startswith((".", "/", "~")) or spec.source.count("/") != 1:
         raise ModelSourceError(
-            f"{spec.source!r} holds no model_index.json; name a folder in diffusers layout, one of Wan 2.1 as its makers publish it, "
+            f"{spec.source!r} holds no model_index.json; name a folder in diffusers layout, one of Wan as its makers publish it, "
             "or a hub id 'owner/name'"
         )
     found = snapshot(spec.source, spec.revision, offline=spec.offline)

@@ -21,22 +21,7 @@ SCHEDULE = Schedule(num_inference_steps=3)
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """A tiny text-to-video model in diffusers layout, with Wan's own shape of VAE and a tokenizer as Wan has it."""
-    import tiny_models
-    from diffusers import AutoencoderKLWan
-
-    from demo.model.sample import FOLDERS
-
-    folder = tiny_models.build("wan-t2v", tmp_path_factory.mktemp("plain") / "wan")
-    torch.manual_seed(5)
-    shutil.rmtree(folder / "vae")
-    AutoencoderKLWan(base_dim=4, z_dim=16).save_pretrained(folder / "vae")
-    shutil.rmtree(folder / "tokenizer")
-    shutil.copytree(FOLDERS["t2v"] / "tokenizer", folder / "tokenizer")
-    index = json.loads((folder / "model_index.json").read_text())
-    said = json.loads((folder / "tokenizer" / "tokenizer_config.json").read_text())
-    index["tokenizer"] = ["transformers", said["tokenizer_class"]]
-    (folder / "model_index.json").write_text(json.dumps(index))
-    return folder
+    return original_names.as_wan_builds("wan-t2v", tmp_path_factory.mktemp("plain") / "wan")
 
 
 @pytest.fixture(scope="module")
@@ -210,14 +195,6 @@ def test_as_it_is_published_with_pickles_it_says_what_to_convert_and_then_loads(
             inspect_model(ModelSpec(source=str(copied), device="cpu"))
         convert(copied / f"{stem}.pth")
     assert same(made(source=str(copied)), made(source=str(plain)))
-
-
-def test_image_to_video_in_the_makers_layout_says_what_to_do(original, tmp_path):
-    copied = shutil.copytree(original, tmp_path / "copied")
-    config = json.loads((copied / "config.json").read_text())
-    (copied / "config.json").write_text(json.dumps(config | {"model_type": "i2v"}))
-    with pytest.raises(ModelSourceError, match="only text to video .* name these weights as model.parts.transformer"):
-        inspect_model(ModelSpec(source=str(copied), device="cpu"))
 
 
 def test_weights_that_the_class_has_no_place_for_are_named(plain, tmp_path, caplog):

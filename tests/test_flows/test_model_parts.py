@@ -4,6 +4,7 @@ from collections import Counter
 
 import original_names
 import pytest
+from PIL import Image
 
 import flows
 from flows.compose import compose_settings
@@ -76,3 +77,53 @@ def test_the_doctor_counts_what_each_part_takes_at_the_precision_of_the_run(tiny
     ):
         _, line = broken_files(compose_settings([f"model={tiny_folder}", *told]), str(tiny_folder))
         assert f"transformer {taken:.2f}" in line
+
+
+@pytest.fixture
+def makers(tmp_path, monkeypatch):
+    """`makers(kind)` are the settings of a batch on a tiny folder as Wan's makers publish it, and the folder."""
+    monkeypatch.setenv("HEADSTART_HOME", str(tmp_path / "home"))
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "fox.png")
+
+    def settings(kind):
+        plain = original_names.as_wan_builds(kind, tmp_path / "plain")
+        folder = original_names.save_original(plain, tmp_path / "original", kind)
+        column, cell = (",image", f",{tmp_path / 'fox.png'}") if "i2v" in kind and kind != "wan-ti2v" else ("", "")
+        rows = f"identity,prompt,base_prompt{column}\nfox,a fox runs,a fox{cell}\n"
+        (tmp_path / "s.csv").write_text(rows)
+        return [f"sheet={tmp_path / 's.csv'}", f"model={folder}", *TINY, f"store={tmp_path / 'store'}"], folder
+
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("kind", "pipeline", "parts"),
+    [
+        ("wan-i2v", "WanImageToVideoPipeline", ["image_encoder"]),
+        ("wan-t2v-two-experts", "WanPipeline", ["transformer", "transformer_2"]),
+        ("wan-i2v-two-experts", "WanImageToVideoPipeline", ["transformer", "transformer_2"]),
+        ("wan-ti2v", "WanPipeline", ["vae"]),
+    ],
+)
+def test_a_folder_of_the_makers_is_planned_and_told_by_the_doctor(kind, pipeline, parts, makers):
+    settings, folder = makers(kind)
+    plan = prepare(settings).plan
+    assert [variant.cached for variant in plan.variants] == [False]
+    assert len(plan.priors_to_do) == 1
+    broken, line = broken_files(compose_settings(settings), str(folder))
+    assert broken == []
+    assert f"{pipeline}, whole; GiB on the device as it would run: " in line
+    assert all(f"{part} 0." in line for part in parts)
+
+
+@pytest.mark.process
+def test_a_batch_runs_on_image_to_video_as_its_makers_publish_it(makers):
+    settings, folder = makers("wan-i2v")
+    sheet, *rest = [*settings, "server=none"]
+    first = flows.render_sheet(sheet.removeprefix("sheet="), overrides=rest)
+    assert (first.done, first.failed) == (1, ())
+    again = flows.render_sheet(sheet.removeprefix("sheet="), overrides=rest)
+    assert (again.done, again.cached) == (0, 1)
+    (folder / f"{original_names.CLIP}.safetensors").rename(folder / f"{original_names.CLIP}.pth")
+    with pytest.raises(PlanError, match=f"headstart models convert .*{original_names.CLIP}.pth"):
+        prepare(settings)

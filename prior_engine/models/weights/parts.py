@@ -29,6 +29,15 @@ class Part:
         return {name: shape for file in self.files for name, shape in shapes_of(file).items()}
 
 
+def renamed(name: str, table: Iterable[tuple[str, str]]) -> str:
+    """The name after the first pattern of `table` that fits, or as it is."""
+    for pattern, replacement in table:
+        other, found = re.subn(pattern, replacement, name)
+        if found:
+            return other
+    return name
+
+
 def find_part(name: str, given: Iterable[str], *, offline: bool = True) -> Part:
     """The component that the paths and patterns name; whatever is missing, cut off or a pickle is told."""
     files: list[Path] = []

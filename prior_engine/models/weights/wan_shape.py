@@ -8,6 +8,8 @@ from prior_engine.models.weights.parts import Part, Shapes
 
 # As checkpoints for other programs have them.
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+# Where the first and the last picture are told apart, as Wan and as diffusers call it.
+TWO_PICTURES = ("img_emb.emb_pos", "image_embedder.pos_embed")
 
 
 def bare(name: str) -> str:
@@ -31,7 +33,8 @@ def build_of(shapes: Shapes) -> dict[str, int | bool] | None:
         "inner width": middle[0],
         "text width": text[1],
         "picture embedding": any("img_emb." in name or "image_embedder." in name for name in plain),
-        "control blocks": any(name.startswith("vace_blocks.") for name in plain),
+        "two-picture embedding": any(name.endswith(TWO_PICTURES) for name in plain),
+        "control blocks": len({name.split(".")[1] for name in plain if name.startswith("vace_blocks.")}),
     }
 
 
@@ -44,7 +47,8 @@ def build_in(config: Mapping[str, Any]) -> dict[str, int | bool]:
         "inner width": config.get("ffn_dim", 13824),
         "text width": config.get("text_dim", 4096),
         "picture embedding": config.get("image_dim") is not None,
-        "control blocks": "vace_layers" in config,
+        "two-picture embedding": config.get("pos_embed_seq_len") is not None,
+        "control blocks": len(config.get("vace_layers", ())),
     }
 
 
@@ -67,8 +71,8 @@ def check_build(part: Part, config: Mapping[str, Any]) -> None:
 def told(build: Mapping[str, int | bool]) -> str:
     """`30 layers, width 1536, 16 input channels, ...`."""
     counts = [
-        f"{value} {name}" if name in {"layers", "input channels"} else f"{name} {value}"
+        f"{value} {name}" if name in {"layers", "input channels", "control blocks"} else f"{name} {value}"
         for name, value in build.items()
-        if not isinstance(value, bool)
+        if value and not isinstance(value, bool)
     ]
-    return ", ".join([*counts, *(f"with a {name.rstrip('s')}" for name, value in build.items() if value is True)])
+    return ", ".join([*counts, *(f"with a {name}" for name, value in build.items() if value is True)])

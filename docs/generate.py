@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent / "reference"
+CARDS_FILE = FOLDER.parents[1] / "benchmarks" / "results" / "gpu" / "cards.json"
 NOTE = "<!-- Generated from the code by `make docs-write`. Do not edit. -->\n\n"
 
 
@@ -78,6 +80,29 @@ def config_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+# Run at their real size, with random weights (benchmarks/results/gpu).
+REAL_SIZE = ("wan21-t2v-1.3b", "wan21-t2v-14b")
+# How the books call a preset's architecture.
+ARCHITECTURES = {
+    "1.3b": "Wan 2.1 T2V 1.3B",
+    "i2v-14b": "Wan 2.1 I2V 14B",
+    "flf2v-14b": "Wan 2.1 I2V 14B",
+    "t2v-14b": "Wan 2.1 T2V 14B",
+    "a14b": "Wan 2.2 T2V A14B",
+}
+
+
+def _card(preset: str, height: int | None) -> str:
+    """The smallest card that a preset fits, with all that saves memory and with nothing."""
+    known = next((name for part, name in ARCHITECTURES.items() if part in preset and "wan" in preset), None)
+    if known is None:
+        return "not counted"
+    cards = json.loads(CARDS_FILE.read_text())[known]["720p" if height == 720 else "480p"]
+    fits = [card for card, how in cards.items() if how != "none"]
+    plain = [card for card, how in cards.items() if how == "as it is"]
+    return f"{fits[0] if fits else 'larger'}; {plain[0] if plain else 'larger'} as it is"
+
+
 def models_page() -> str:
     """Every preset of a model, as its file has it."""
     from flows.compose import CONF_DIR, compose_settings
@@ -86,14 +111,17 @@ def models_page() -> str:
         "# Models\n",
         "`model=NAME` takes one of these; each is a file of `conf/model/`. A model of your own: [how](../how-to/own-model.md).\n",
         "**How each was verified.** Its settings are read from the file, a tiny model of the same pipeline with random weights is put in the",
-        "place of the source, a run is recorded, and resumed after two steps to the same bits, on a CPU (`tests/test_flows/test_presets.py`). None",
-        "was run with its real weights. Wan 2.1 text to video of 1.3B was run at its real size with random weights on one GPU",
-        "([performance](../performance.md#on-a-gpu)). Sizes, guidance and walk are what the makers name, as far as it could be looked up: see the",
+        "place of the source, a run is recorded, and resumed after two steps to the same bits, on a CPU (`tests/test_flows/test_presets.py`): *tiny*.",
+        "Some were run at their real size with random weights on one GPU ([performance](../performance.md#on-a-gpu)): *real size*. **None was run",
+        "with its real weights.** Sizes, guidance and walk are what the makers name, as far as it could be looked up: see the",
         "card. The solver is Euler, which is exact from any snapshot and may be re-spaced; Wan's makers use UniPC (`schedule.scheduler=UniPCMultistepScheduler`).\n",
         "A preset brings its walk with it: `schedule=...` takes another, `schedule.num_inference_steps=30` changes one value. Where a model",
         "starts best nobody has measured: `headstart inflection` does. A plan says what a rule of thumb takes until then.\n",
-        "| preset | what it is | source | pipeline | size, frames | guidance | steps, shift | fps |",
-        "|---|---|---|---|---|---|---|---|",
+        "*Card* is the smallest one, of 8, 16, 24 and 80 GB, that the preset's size fits by the books with all that saves memory (`accel=8gb` and so on), and",
+        "the smallest that it fits as it is",
+        "(`python -m benchmarks.gpu.books`); `headstart plan` counts it for your sheet.\n",
+        "| preset | what it is | source | pipeline | size, frames | guidance | steps, shift | starts | fps | card | verified |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for file in sorted((CONF_DIR / "model").glob("*.yaml")):
         if file.stem in {"custom", "demo"}:
@@ -101,12 +129,17 @@ def models_page() -> str:
         settings = compose_settings([f"model={file.stem}"])
         model, schedule = settings.model, settings.schedule
         about = " ".join(line[2:] for line in file.read_text().splitlines() if line.startswith("# "))
-        guided = f"{model.guidance:g}" + ("" if model.guidance_2 is None else f", {model.guidance_2:g}")
+        if schedule.guidance is not None:
+            guided = f"{schedule.guidance:g}, fixed"
+        else:
+            guided = f"{model.guidance:g}" + ("" if model.guidance_2 is None else f", {model.guidance_2:g}")
         size = f"{model.width}x{model.height}, {model.frames}"
         shift = "its own" if schedule.sigma_shift is None else f"{schedule.sigma_shift:g}"
+        starts = "after any step, without re-spacing" if schedule.tails == "exact" else "to be measured"
         walk = f"{schedule.num_inference_steps}, " + ("fixed" if schedule.grid == "explicit" else shift)
         lines.append(
-            f"| `{file.stem}` | {cell(about)} | `{model.source}` | `{model.pipeline}` | {size} | {guided} | {walk} | {model.fps} |"
+            f"| `{file.stem}` | {cell(about)} | `{model.source}` | `{model.pipeline}` | {size} | {guided} | {walk} | {starts} | {model.fps} "
+            f"| {_card(file.stem, model.height)} | {'tiny, real size' if file.stem in REAL_SIZE else 'tiny'} |"
         )
     lines += [
         "\n## Not supported\n",

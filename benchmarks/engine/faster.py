@@ -1,6 +1,6 @@
 """What each way of making passes quicker or smaller changes: passes of the blocks, results, time. Nothing is a silent nothing.
 
-    python -m benchmarks.engine.faster [--steps 20] [--rounds 3] [--width 512] [--layers 8]
+    python -m benchmarks.engine.faster [--steps 20] [--rounds 3] [--width 256] [--layers 6]
 
 One random Wan of middling size, a prior of so many steps, a variant from a third of it; all in one process, turn by turn.
 """
@@ -73,8 +73,8 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--steps", type=int, default=20)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--width", type=int, default=512)
-    options.add_argument("--layers", type=int, default=8)
+    options.add_argument("--width", type=int, default=256)
+    options.add_argument("--layers", type=int, default=6)
     options.add_argument("--out", type=Path, default=RESULTS)
     chosen = options.parse_args()
     schedule = Schedule(num_inference_steps=chosen.steps)
@@ -93,7 +93,7 @@ def main():
 
         ready = {name: prepared(*way) for name, way in WAYS.items()}
         ends = {name: run().latents.latents for name, (_, run) in ready.items()}
-        counts = {name: counted.seen for name, (counted, _) in ready.items()}
+        counts = {name: dict(counted.seen) for name, (counted, _) in ready.items()}
         times = [{name: cpu_seconds(run) for name, (_, run) in ready.items()} for _ in range(chosen.rounds)]
     rows = []
     for name, (*_, guidance) in WAYS.items():

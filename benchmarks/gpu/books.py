@@ -18,6 +18,8 @@ from prior_engine.models.families import family_of
 from tasks.planning.models.memory import ARRANGEMENTS, MARGIN, most, told
 
 MEASURED = Path(__file__).parents[1] / "results" / "gpu" / "wan-nvidia-h200.json"
+CARDS_FILE = Path(__file__).parents[1] / "results" / "gpu" / "cards.json"
+CARDS = (8, 16, 24, 80)
 BASE = {"attention_head_dim": 128, "in_channels": 16, "out_channels": 16, "freq_dim": 256}
 PICTURES = {"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120}
 # Name: pipeline, and the configurations of its experts.
@@ -57,7 +59,7 @@ def architecture(name: str) -> tuple[SimpleNamespace, dict[str, object]]:
     }
     said["vae"]["_class_name"] = "AutoencoderKLWan"
     info = SimpleNamespace(
-        dtype="bfloat16", family=family_of(pipeline), quantization=None, vae_tiling=False, size_multiple=16, frame_multiple=4,
+        dtype="bfloat16", family=family_of(pipeline), quantization=None, vae_tiling=False, merge_guidance=False, size_multiple=16, frame_multiple=4,
         components=built, layout=SimpleNamespace(config=said.__getitem__),
     )  # fmt: skip
     # UMT5's word table is there under two names.
@@ -79,7 +81,20 @@ def taken(name: str, video: str, **arrangement: object) -> tuple:
     return phases(info, parts, VIDEOS[video], arrangement.get("offload", "none"))
 
 
+def cards(name: str, video: str) -> dict[str, str]:
+    """For each size of card how much of what saves memory is needed, and `none` where nothing suffices."""
+    needed = [most(taken(name, video, **arrangement)) * MARGIN for arrangement in ARRANGEMENTS]
+    words = ("as it is", "weights wait", "weights wait, tiles", "weights wait, tiles, 8 bits")
+    return {
+        str(card): next((word for word, gib in zip(words, needed, strict=True) if gib <= card), "none")
+        for card in CARDS
+    }
+
+
 def main() -> None:
+    CARDS_FILE.write_text(
+        json.dumps({name: {video: cards(name, video) for video in VIDEOS} for name in MODELS}, indent=1) + "\n"
+    )
     measured = json.loads(MEASURED.read_text())
     print(
         "| model | video | what saves memory | GiB by the books | card it fits, with a fifth to spare |\n|---|---|---|---|---|"

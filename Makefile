@@ -11,6 +11,8 @@ CODE   := flows tasks prior_engine prior_store
 STORE  ?= headstart-store
 # Tests run side by side, a file at a time, in one process a core; ARGS="-n 0" takes them one after the other.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+# Hundreds of test files are compiled once and not in every process, also where the environment says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 

@@ -296,7 +296,8 @@ def test_two_experts_of_the_makers_come_from_a_hub(folders, tmp_path, monkeypatc
     files = {str(path.relative_to(original)): path.read_bytes() for path in original.rglob("*") if path.is_file()}
     with stand_in_hub({"Wan-AI/Wan2.2-T2V-A14B": files}, monkeypatch, tmp_path / "cache") as fetched:
         ours = loaded("Wan-AI/Wan2.2-T2V-A14B", offline=False)[1]
-        assert sum(name.startswith(LOW) for name in fetched) == 3
+        # Both configs are the same bytes, and a hub's client fetches such a file once or twice.
+        assert sum(name.startswith(LOW) and name.endswith(".safetensors") for name in fetched) == 2
     theirs = loaded(original)[1]
     for name, model in theirs.items():
         assert all(ours[name].state_dict()[at].equal(tensor) for at, tensor in model.state_dict().items())

@@ -76,8 +76,8 @@ def concluded(pairs: Sequence[Mapping[str, Any]], trials: Sequence[Trial], bar: 
     return {
         "advice": asdict(_advice(table, trials, bar)),
         "lines": [asdict(line) for line in lines],
-        "inflections": _inflections(table.means(np.arange(len(telling))), trials, bar),
-        "kept_full": table.kept_full(np.arange(len(telling))),
+        "inflections": _inflections(table.whole, trials, bar),
+        "kept_full": table.whole["kept_full"],
         "seconds_full": float(np.mean([pair["seconds_full"] for pair in telling])),
         "mute": mute,
         "pairs": told,
@@ -98,6 +98,8 @@ class _Table:
         self.seconds = np.array([[one["seconds"] for one in row] for row in seen])
         self.full_detail = _logs([pair["detail_full"] for pair in pairs])
         self.full_kept = np.array([np.mean(pair["kept_full"]) for pair in pairs])
+        self.whole = self.means(np.arange(len(pairs)))
+        self.draws = [self.means(which) for which in resamples(len(pairs))]
 
     def means(self, which: Any) -> dict[str, Any]:
         """Means over some of the pairs, one value a setting."""
@@ -116,9 +118,8 @@ class _Table:
     def line(self, trial: Trial) -> Line:
         """One line of the table."""
         at = self.trials.index(trial)
-        whole = self.means(np.arange(len(self.pairs)))
-        draws = [self.means(which) for which in resamples(len(self.pairs))]
-        half = {name: 1.96 * float(np.std([draw[name][at] for draw in draws])) for name in MEASURES}
+        whole = self.whole
+        half = {name: 1.96 * float(np.std([draw[name][at] for draw in self.draws])) for name in MEASURES}
         sigmas = self.pairs[0]["sigmas"]
         return Line(
             name=trial.name,
@@ -164,8 +165,8 @@ def _good(means: Mapping[str, Any], trials: Sequence[Trial], bar: Bar) -> list[b
 
 def _advice(table: _Table, trials: Sequence[Trial], bar: Bar) -> Advice:
     """The fewest steps that are surely good enough, then what keeps most; where nothing is sure, what is surest."""
-    means = table.means(np.arange(len(table.pairs)))
-    draws = np.array([_good(table.means(which), trials, bar) for which in resamples(len(table.pairs))])
+    means = table.whole
+    draws = np.array([_good(drawn, trials, bar) for drawn in table.draws])
     sure = draws.mean(0)
 
     def cheapest(good: Sequence[bool] | Any) -> int | None:
@@ -205,9 +206,7 @@ def _against_scratch(table: _Table, trials: Sequence[Trial], best: int) -> tuple
     control = trials.index(Trial(steps=trials[best].steps))
     gains = {}
     for name in ("follows", "kept", "detail"):
-        draws = [
-            (means := table.means(which))[name][best] - means[name][control] for which in resamples(len(table.pairs))
-        ]
+        draws = [drawn[name][best] - drawn[name][control] for drawn in table.draws]
         gains[name] = (float(np.mean(draws)), 1.96 * float(np.std(draws)))
     listed = ", ".join(f"{name} {gain:+.2f} ±{half:.2f}" for name, (gain, half) in gains.items())
     better = any(gains[name][0] > gains[name][1] for name in ("kept", "detail"))

@@ -7,6 +7,7 @@ measured on a GPU, where it was (benchmarks/results/gpu).
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +33,7 @@ MODELS = {
 VIDEOS = {"480p": Size(height=480, width=832, frames=81), "720p": Size(height=720, width=1280, frames=81)}
 
 
+@cache
 def architecture(name: str) -> tuple[SimpleNamespace, dict[str, object]]:
     """What the account asks a model, and its weights, counted."""
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
@@ -77,7 +79,7 @@ def architecture(name: str) -> tuple[SimpleNamespace, dict[str, object]]:
 def taken(name: str, video: str, **arrangement: object) -> tuple:
     """The phases of a model under an arrangement."""
     info, parts = architecture(name)
-    info.quantization, info.vae_tiling = arrangement.get("quantization"), arrangement.get("vae_tiling", False)
+    info = SimpleNamespace(**vars(info) | {"quantization": None, "vae_tiling": False} | arrangement)
     return phases(info, parts, VIDEOS[video], arrangement.get("offload", "none"))
 
 

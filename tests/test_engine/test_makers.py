@@ -16,6 +16,9 @@ from prior_engine.errors import ModelSourceError
 from prior_engine.models.account import counted
 from prior_engine.models.info import inspect_model
 
+# Each is quick, and all of them together take half a minute.
+pytestmark = pytest.mark.slow
+
 KINDS = ["wan-i2v", "wan-flf2v", "wan-vace", "wan-t2v-two-experts", "wan-i2v-two-experts", "wan-ti2v"]
 WEIGHTS = ("transformer", "transformer_2", "text_encoder", "vae", "image_encoder")
 TEXT, VAE = "models_t5_umt5-xxl-enc-bf16.safetensors", "Wan2.1_VAE.safetensors"

@@ -137,7 +137,7 @@ PARENTS = "id,identity,prompt,base_prompt,parent,start_step\na,fox,runs,a fox,,0
 @pytest.mark.parametrize(
     ("overrides", "rows", "message"),
     [
-        (["accel.cache=mag"], None, r"setting accel\.cache: the cache 'mag' needs 'mag_ratios'"),
+        (["accel.cache=mag"], None, r"setting accel\.cache: the cache 'mag' needs the ratios .*headstart calibrate"),
         (["accel.cache=pab", "guidance=3"], None, r"s\.csv:2, setting accel\.cache: .* at guidance 3 it would give"),
         (["accel.cache=first_block"], PARENTS, r"s\.csv:2, setting accel\.cache: a run with a cache cannot keep"),
         (

@@ -203,6 +203,22 @@ def test_other_families_take_caches_too(kind, name, engine, prior_of):
     assert torch.equal(one.resume(prior[0], *asked).latents.latents, prior[-1].latents)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("wan-v2v", "wan-vace")])
+def test_every_family_that_takes_the_cache_is_calibrated_in_its_own_bits(kind, engine):
+    one, asked = engine(kind), (identity(kind), told(kind), own_schedule(kind))
+    plain = one.scratch(*asked).latents
+    made, ratios = one.calibrate(*asked)
+    assert torch.equal(made.latents.latents, plain.latents)
+    assert len(ratios) == plain.steps
+    assert ratios[0] == 1.0
+    assert all(ratio > 0 for ratio in ratios)
+    cache = Cache(kind="mag", options={"mag_ratios": ratios, "threshold": 1e-9})
+    # Nothing is as near as that, so nothing is skipped.
+    if all(abs(1 - ratio) > 1e-6 for ratio in ratios[1:]):
+        assert torch.equal(one.scratch(*asked, options=RunOptions(cache=cache)).latents.latents, plain.latents)
+
+
 def test_a_cached_run_keeps_no_snapshots(engine):
     one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), SCHEDULE)
     prior = list(one.record(*asked, options=RunOptions(keep=Keep([3]))))

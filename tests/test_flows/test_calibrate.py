@@ -87,7 +87,7 @@ def test_a_stopped_calibration_goes_on_with_the_rows_that_it_lacks(lines, runs, 
     calibration = prepare_calibration(lines)
     assert len(calibration.rows) == 3
     stop = threading.Event()
-    put = calibration.store.put_batch_file
+    plain, put = type(calibration.store).put_batch_file, calibration.store.put_batch_file
 
     def put_and_stop(batch, name, content):
         put(batch, name, content)
@@ -97,10 +97,12 @@ def test_a_stopped_calibration_goes_on_with_the_rows_that_it_lacks(lines, runs, 
     monkeypatch.setattr(type(calibration.store), "put_batch_file", lambda _, *given: put_and_stop(*given))
     with pytest.raises(InterruptedBatchError, match="run the same command again"):
         run_calibration(calibration, means(stop))
-    monkeypatch.undo()
+    monkeypatch.setattr(type(calibration.store), "put_batch_file", plain)
     assert len(runs) == 1
     with pytest.raises(PlanError, match="headstart calibrate"):
         prepare([*lines, *MAG])
+    assert len(run_calibration(prepare_calibration(lines), means())["rows"]) == 3
+    assert len({(asked[0].seed, asked[1].prompt) for asked in runs}) == len(runs) == 3
 
 
 def test_what_is_measured_is_not_measured_again(lines, runs):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.graph.batch import BatchResult
+from flows.graph.calibration import Calibration
 from flows.graph.study import Found
 from flows.prepare import Prepared
 from tasks.making.progress import clock
@@ -93,4 +94,16 @@ def study_closing(found: Found, ui: str | None, overrides: Sequence[str]) -> str
         lines.append(f"Not kept for start_step=auto: measure {LEAST_PAIRS} pairs or more, or add --force.")
     if ui:
         lines.append(f"UI:      {ui} (a new browser is let in by: headstart ui open)")
+    return "\n".join(lines) + "\n"
+
+
+def calibration_closing(calibration: Calibration, record: Mapping[str, Any], *, already: bool) -> str:
+    """The ratios, where they come from, and who uses them."""
+    ratios, sheet = record["ratios"], calibration.prepared.plan.sheet_name
+    count = len(record["rows"])
+    rows = f"{count} row{'s' if count > 1 else ''} of {sheet}"
+    lines = [f"Nothing to do: the full runs of {rows} were measured before."] if already else []
+    lines.append(f"Ratios of {len(ratios)} steps, measured in full runs of {rows}:")
+    lines += ["  " + " ".join(f"{ratio:.4f}" for ratio in ratios[at : at + 10]) for at in range(0, len(ratios), 10)]
+    lines.append("From now on accel.cache=mag uses them, for this model, schedule and guidance in this store.")
     return "\n".join(lines) + "\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from flows.graph.batch import BatchResult, run_batch
+from flows.graph.calibration import Calibration, run_calibration
 from flows.graph.run import Means
 from flows.graph.study import Found, Study, run_study
 from flows.graph.watch import OnChange
@@ -39,6 +41,11 @@ def launch_study(
     from flows.on_prefect.study import run_as_flow
 
     return run_as_flow(study, overrides, on_change), ui
+
+
+def launch_calibration(calibration: Calibration, on_change: OnChange = lambda _: None) -> dict[str, Any]:
+    """Run a calibration; returns what is kept. A few full runs need no UI."""
+    return run_calibration(calibration, _threads(calibration.prepared.settings, on_change))
 
 
 def _threads(settings: Settings, on_change: OnChange) -> Means:

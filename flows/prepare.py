@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from flows.compose import compose_settings
 from tasks.context import Context
 from tasks.making.runtime import open_store
+from tasks.planning.calibration import with_ratios
 from tasks.planning.models.memory import check_room, made_to_fit
 from tasks.planning.models.source import check_devices, fitted, known, settled
 from tasks.planning.plan import Plan, make_plan
@@ -62,6 +63,7 @@ def prepare_settings(settings: Settings, only: Only = "all") -> Prepared:
     settings = settled(settings)
     settings, model = made_to_fit(settings, known(settings), sheet)
     check_room(settings, model, sheet)
+    settings = with_ratios(settings, store, model.describe())
     return Prepared(
         settings=settings,
         sheet=sheet,

@@ -1,15 +1,16 @@
 """The engine's face: record a prior, resume from any of its steps, decode what comes out."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prior_engine.errors import RequestError, UnsupportedError
 from prior_engine.loaded import calls as rules
 from prior_engine.loaded.adapters import Adapters
-from prior_engine.loaded.caches import applied
+from prior_engine.loaded.caches import applied, calibrating
 from prior_engine.loaded.components import Components
 from prior_engine.loaded.memory import explained_memory
 from prior_engine.loaded.repeatable import repeatable
@@ -17,7 +18,7 @@ from prior_engine.loaded.texts import Texts
 from prior_engine.models.info import ModelInfo, inspect_model
 from prior_engine.models.spec import ModelSpec
 from prior_engine.requests.asked import Asked, filled_up
-from prior_engine.requests.cache import check_cache
+from prior_engine.requests.cache import check_cache, check_kind
 from prior_engine.requests.conditioning import Conditioning, embedding_recipe
 from prior_engine.requests.embeddings import Conditions, Embedding
 from prior_engine.requests.identity import Identity
@@ -206,16 +207,35 @@ class Engine:
         check_cache(options.cache, self.info.family, conditioning.guidance, keeps=bool(plan.keep))
         return self._measured(plan, asked, options)
 
+    def calibrate(
+        self,
+        identity: Identity,
+        conditioning: Conditioning,
+        schedule: Schedule,
+        *,
+        options: RunOptions = _PLAINLY,
+    ) -> tuple[VariantResult, tuple[float, ...]]:
+        """A run without a prior, and the `mag_ratios` of its steps: what the cache 'mag' needs, at no change of bits."""
+        if options.cache is not None or options.keep is not None:
+            raise RequestError("a calibrating run uses no cache and keeps no snapshots; leave both out")
+        asked = Asked(identity.fitted(self.info), [conditioning], schedule)
+        check_kind("mag", self.info.family, conditioning.guidance)
+        ratios: list[float] = []
+        made = self._measured(planned(self.info, asked), asked, options, ratios)
+        return made, tuple(ratios)
+
     def decode(self, latents: "Snapshot | torch.Tensor") -> "Iterator[np.ndarray[Any, Any]]":
         """The frames of a finished run, one by one, as uint8 height x width x 3; other runs may go on meanwhile."""
         from prior_engine.decode import frames_of
 
         return frames_of(self._components, latents, self._lock)
 
-    def _measured(self, plan: Walk, asked: Asked, options: RunOptions) -> VariantResult:
+    def _measured(
+        self, plan: Walk, asked: Asked, options: RunOptions, ratios: list[float] | None = None
+    ) -> VariantResult:
         kept: list[Snapshot] = []
         started = time.perf_counter()
-        final = self._walk(plan, asked, options, kept.append)
+        final = self._walk(plan, asked, options, kept.append, ratios)
         return VariantResult(
             latents=final,
             kept=tuple(kept),
@@ -228,7 +248,14 @@ class Engine:
             batch_size=plan.batch_size,
         )
 
-    def _walk(self, plan: Walk, asked: Asked, options: RunOptions, emit: recording.Emit) -> Snapshot:
+    def _walk(
+        self,
+        plan: Walk,
+        asked: Asked,
+        options: RunOptions,
+        emit: recording.Emit,
+        ratios: list[float] | None = None,
+    ) -> Snapshot:
         import torch
 
         parts, told, schedule = self._components, asked.told, asked.schedule
@@ -243,12 +270,26 @@ class Engine:
             arguments = rules.arguments(self.info, asked.identity, told[0], schedule, resumes=plan.origin is not None)
             arguments |= rules.embedding_arguments(self.info, given, self.device)
             experts = {name: getattr(parts.pipe, name) for name in spans}
-            if options.cache is not None and self.spec.merge_guidance:
+            if (options.cache is not None or ratios is not None) and self.spec.merge_guidance:
                 raise RequestError(
                     "a cache would not tell the two passes of merge_guidance apart; leave one of them out"
                 )
-            with (
-                applied(options.cache, parts.pipe, experts, spans=spans),
-                in_one_pass(experts.values(), arguments, wanted=self.spec.merge_guidance),
-            ):
+            with contextlib.ExitStack() as stack:
+                if ratios is None:
+                    stack.enter_context(applied(options.cache, parts.pipe, experts, spans=spans))
+                else:
+                    measured = stack.enter_context(calibrating(experts, spans=spans))
+                    options = _looking(options, measured, ratios)
+                stack.enter_context(in_one_pass(experts.values(), arguments, wanted=self.spec.merge_guidance))
                 return walk(parts.pipe, plan, arguments, options, device=torch.device(self.device), emit=emit)
+
+
+def _looking(options: RunOptions, measured: Callable[[], tuple[float, ...]], ratios: list[float]) -> RunOptions:
+    """Take what was measured after each step: the pipeline forgets it as it ends."""
+
+    def on_step(step: int, steps: int) -> None:
+        ratios[:] = measured()
+        if options.on_step is not None:
+            options.on_step(step, steps)
+
+    return replace(options, on_step=on_step)

@@ -137,6 +137,21 @@ def inflection(
 
 
 @app.command()
+def calibrate(
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress, only the answer")] = False,
+) -> None:
+    """Measure what accel.cache=mag needs to know of the model. A few full runs are enough; the cache then uses the answer.
+
+    Example: headstart calibrate my.csv calibration.rows=3
+    """
+    from flows.cli.study import calibrate as measure
+
+    raise typer.Exit(measure(overrides or [], as_json=as_json, quiet=quiet))
+
+
+@app.command()
 def config(
     overrides: Overrides = None,
     keys: Annotated[bool, typer.Option("--keys", help="list all settings with their meaning")] = False,

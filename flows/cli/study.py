@@ -1,4 +1,4 @@
-"""What `headstart inflection` prints."""
+"""What `headstart inflection` and `headstart calibrate` print."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from flows.cli.exit_codes import EXIT_DONE, EXIT_INTERRUPTED
 from flows.cli.terminal import live, set_up_logging
-from flows.closing import study_closing
+from flows.closing import calibration_closing, study_closing
+from flows.graph.calibration import prepare_calibration
 from flows.graph.study import prepare_study
-from flows.launch import launch_study
+from flows.launch import launch_calibration, launch_study
 from flows.on_prefect.server import quiet_environment
+from tasks.errors import InterruptedBatchError
 
 
 def study(overrides: Sequence[str], *, as_json: bool, quiet: bool) -> int:
@@ -28,3 +30,24 @@ def study(overrides: Sequence[str], *, as_json: bool, quiet: bool) -> int:
     )
     sys.stdout.write(text)
     return EXIT_INTERRUPTED if found.interrupted else EXIT_DONE
+
+
+def calibrate(overrides: Sequence[str], *, as_json: bool, quiet: bool) -> int:
+    """Run a calibration; returns the exit code."""
+    quiet_environment()
+    set_up_logging(as_json=False)
+    prepared = prepare_calibration(overrides)
+    there = prepared.nothing_to_do
+    try:
+        with live(quiet=quiet or as_json or there) as on_change:
+            record = launch_calibration(prepared, on_change)
+    except InterruptedBatchError as stopped:
+        sys.stderr.write(f"interrupted: {stopped}\n")
+        return EXIT_INTERRUPTED
+    text = (
+        json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+        if as_json
+        else calibration_closing(prepared, record, already=there)
+    )
+    sys.stdout.write(text)
+    return EXIT_DONE

@@ -66,7 +66,10 @@ def prepare_study(overrides: Sequence[str]) -> Study:
         store=prepared.store,
         prepared=prepared,
         trials=trials,
-        pairs=tuple(Pair(prior=row.prior, variant=row, trials=trials) for row in _spread(prepared)),
+        pairs=tuple(
+            Pair(prior=row.prior, variant=row, trials=trials)
+            for row in spread_rows(prepared, prepared.settings.inflection.pairs)
+        ),
     )
 
 
@@ -129,19 +132,19 @@ def _guidances(prepared: Prepared) -> tuple[float | None, ...]:
     return (None, *(guidance for guidance in asked if guidance != full and guidance >= 1))
 
 
-def _spread(prepared: Prepared) -> list[PlannedVariant]:
+def spread_rows(prepared: Prepared, count: int, among: Sequence[PlannedVariant] | None = None) -> list[PlannedVariant]:
     """Rows of as many identities as there are that name no guidance of their own, told as full runs are."""
-    settings, count = prepared.settings, prepared.settings.inflection.pairs
+    settings = prepared.settings
     named = {row.id for row in prepared.sheet.rows if row.guidance is not None}
     guidance = guidance_of(settings, full=True)
     by_identity: dict[str, list[PlannedVariant]] = {}
-    for row in prepared.plan.variants:
+    for row in prepared.plan.variants if among is None else among:
         if row.parent_row is None and (row.row_id not in named or row.conditioning.guidance == guidance):
             told = replace(row.conditioning, guidance=guidance, guidance_2=second_guidance(settings, guidance))
             by_identity.setdefault(row.prior_key, []).append(replace(row, conditioning=told))
     if not by_identity:
         raise PlanError(
-            f"no row of {prepared.plan.sheet_name} runs with guidance {guidance:g}, which the study is for; set guidance=..."
+            f"no row of {prepared.plan.sheet_name} can be measured with guidance {guidance:g}; set guidance=..."
         )
     rows = list(by_identity.values())
     # Round-robin over identities, each entering its list at another place, so that not all do the same thing.

@@ -1,7 +1,7 @@
 """Step caches on resumed runs, only when asked for: set before a run, gone after it, also when it breaks."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prior_engine.errors import RequestError, UnsupportedError
@@ -19,21 +19,50 @@ def applied(
     if cache is None:
         yield
         return
+    with _enabled(cache.kind, experts, lambda name: _config(cache, pipe, spans[name])):
+        yield
+
+
+@contextlib.contextmanager
+def calibrating(experts: Mapping[str, Any], *, spans: Mapping[str, range]) -> Iterator[Callable[[], tuple[float, ...]]]:
+    """Measure the `mag_ratios` of one run, and skip nothing; yields what tells those of the steps made so far."""
+    import diffusers
+
+    def config(name: str) -> Any:
+        # One step more than there is: at the end of its steps the hook would print what it found, and forget it.
+        return diffusers.MagCacheConfig(calibrate=True, num_inference_steps=len(spans[name]) + 1)
+
+    ordered = sorted(experts, key=lambda name: spans[name].start)
+    with _enabled("mag", experts, config):
+        yield lambda: tuple(ratio for name in ordered for ratio in _guided_ratios(experts[name]))
+
+
+def _guided_ratios(model: Any) -> list[float]:
+    """What the hooks measured in the guided call, which every pipeline makes first."""
+    from diffusers.hooks.mag_cache import MagCacheHeadHook
+
+    for hook in _hooks(model):
+        if isinstance(hook, MagCacheHeadHook):
+            states = hook.state_manager._state_cache  # noqa: SLF001 - diffusers tells it nowhere else but in print
+            return list(next(iter(states.values())).calibration_ratios) if states else []
+    return []
+
+
+@contextlib.contextmanager
+def _enabled(kind: str, experts: Mapping[str, Any], config: Callable[[str], Any]) -> Iterator[None]:
     enabled = []
     try:
         for name, model in experts.items():
             model._reset_stateful_cache()  # noqa: SLF001 - diffusers resets it only at the end of a run that went well
-            before = _count_hooks(model)
+            before = len(_hooks(model))
             try:
-                model.enable_cache(_config(cache, pipe, spans[name]))
+                model.enable_cache(config(name))
                 enabled.append(model)
             except (ValueError, TypeError, IndexError) as problem:
-                raise RequestError(
-                    f"the cache {cache.kind!r} cannot be used on {type(model).__name__}: {problem}"
-                ) from None
-            if _count_hooks(model) == before:
+                raise RequestError(f"the cache {kind!r} cannot be used on {type(model).__name__}: {problem}") from None
+            if len(_hooks(model)) == before:
                 raise UnsupportedError(
-                    f"the cache {cache.kind!r} found nothing to hook on {type(model).__name__} and would do nothing; "
+                    f"the cache {kind!r} found nothing to hook on {type(model).__name__} and would do nothing; "
                     "leave it out, or give it identifiers that match"
                 )
         yield
@@ -70,6 +99,6 @@ def _config(cache: Cache, pipe: Any, span: range) -> Any:
     )
 
 
-def _count_hooks(model: Any) -> int:
+def _hooks(model: Any) -> list[Any]:
     registries = (getattr(module, "_diffusers_hook", None) for module in model.modules())
-    return sum(len(registry.hooks) for registry in registries if registry is not None)
+    return [hook for registry in registries if registry is not None for hook in registry.hooks.values()]

@@ -44,6 +44,8 @@ class Family:
     guides_in_two_calls: bool = False
     # The two calls may be one of twice the size.
     merges_guidance: bool = False
+    # Latents are batch, channels, time, height, width from the first noise on, so noise may be drawn in another order.
+    latents_are_bcthw: bool = False
     single_batch: str | None = None
     notes: str = ""
 
@@ -65,6 +67,7 @@ def _wan(name: str, pipeline: str, label: str, **more: Any) -> Family:
         guides_in_two_calls=True,
         streams_decode=True,
         vae_in_float32=True,
+        latents_are_bcthw=True,
         **more,
     )
 
@@ -142,6 +145,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         name="hunyuan-video",
         pipeline="HunyuanVideoPipeline",
+        latents_are_bcthw=True,
         label="HunyuanVideo text to video",
         embeds=("prompt_embeds", "pooled_prompt_embeds", "prompt_attention_mask"),
         negative=False,

@@ -45,9 +45,14 @@ def check_cache(
         raise RequestError("a run with a cache cannot keep snapshots: a cache has no state that could be stored")
     if cache.kind == "mag" and tail != "exact":
         raise RequestError("the ratios of the cache 'mag' belong to the prior's own steps; use it with tail='exact'")
-    reason = family.no_cache or (family.no_block_cache if cache.kind in ("first_block", "mag") else None)
+    check_kind(cache.kind, family, guidance)
+
+
+def check_kind(kind: str, family: Family, guidance: float | None) -> None:
+    """Refuse a kind of cache that this family does not bear."""
+    reason = family.no_cache or (family.no_block_cache if kind in ("first_block", "mag") else None)
     strength = family.default_guidance if guidance is None else guidance
-    if cache.kind == "pab" and family.guides_in_two_calls and strength > 1:
+    if kind == "pab" and family.guides_in_two_calls and strength > 1:
         reason = f"at guidance {strength:g} it would give the unguided call the attention of the guided one"
     if reason is not None:
-        raise UnsupportedError(f"the cache {cache.kind!r} cannot be used with {family.name!r}: {reason}; leave it out")
+        raise UnsupportedError(f"the cache {kind!r} cannot be used with {family.name!r}: {reason}; leave it out")

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from prior_engine.errors import RequestError, StartStepError
+from prior_engine.errors import RequestError, StartStepError, UnsupportedError
 from prior_engine.models.info import ModelInfo
 from prior_engine.requests.conditioning import Conditioning
 from prior_engine.requests.grids import shifted, wan_grid
 
 Grid = Literal["wan", "diffusers", "explicit"]
+# In which order the numbers of a generator fill batch, channels, time, height and width.
+NoiseLayout = Literal["bcthw", "btchw"]
 TRAIN_TIMESTEPS = 1000
 # Heun evaluates the model twice for each of its steps but the last.
 TWO_EVALUATIONS = "FlowMatchHeunDiscreteScheduler"
@@ -23,6 +25,7 @@ class Schedule:
     `scheduler=None` takes the model's own solver; `sigma_shift=None` takes the model's own shift.
     Explicit `sigmas` go through the shift law like every other grid: give them unshifted, or set `sigma_shift=1`.
     So do `timesteps` that stand alone; beside `sigmas` they are what the model is told, as they are.
+    `noise_layout` is the order in which noise is drawn; latents stay batch, channels, time, height, width.
     """
 
     scheduler: str | None = "FlowMatchEulerDiscreteScheduler"
@@ -33,10 +36,15 @@ class Schedule:
     sigma_shift: float | None = 5.0
     sigmas: tuple[float, ...] | None = None
     timesteps: tuple[float, ...] | None = None
+    noise_layout: NoiseLayout = "bcthw"
 
     def __post_init__(self) -> None:
         if self.grid not in get_args(Grid):
             raise RequestError(f"grid={self.grid!r} is not known; choose one of {sorted(get_args(Grid))}")
+        if self.noise_layout not in get_args(NoiseLayout):
+            raise RequestError(
+                f"noise_layout={self.noise_layout!r} is not known; choose one of {sorted(get_args(NoiseLayout))}"
+            )
         for name in ("sigmas", "timesteps"):
             given = getattr(self, name)
             if given is not None:
@@ -88,7 +96,7 @@ class Schedule:
 
     def describe(self) -> dict[str, Any]:
         """The schedule for recipes and pins."""
-        return {
+        told = {
             "scheduler": self.scheduler,
             "config": dict(self.config),
             "grid": self.grid,
@@ -98,6 +106,8 @@ class Schedule:
             "sigmas": None if self.sigmas is None else list(self.sigmas),
             "timesteps": None if self.timesteps is None else list(self.timesteps),
         }
+        # What came later is told where it is used: keys from before stay what they are.
+        return told if self.noise_layout == "bcthw" else told | {"noise_layout": self.noise_layout}
 
 
 def count_steps(schedule: Schedule, info: ModelInfo) -> int:
@@ -128,6 +138,11 @@ def check_told(info: ModelInfo, told: Conditioning, schedule: Schedule) -> None:
         raise RequestError(
             f"denoising_strength={schedule.denoising_strength!r} leaves none of {schedule.num_inference_steps} steps to run; "
             "raise one of them, or use grid='wan', which keeps all steps"
+        )
+    if schedule.noise_layout != "bcthw" and not info.family.latents_are_bcthw:
+        why = "it makes pictures" if info.family.media == "image" else "its latents are laid out otherwise"
+        raise UnsupportedError(
+            f"noise_layout={schedule.noise_layout!r} cannot be used with {info.family.name!r}: {why}; leave it out"
         )
     if schedule.denoising_strength < 1 and not info.family.trims_strength:
         raise RequestError(

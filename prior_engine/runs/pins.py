@@ -26,6 +26,8 @@ def pins_of(info: ModelInfo, identity: Identity, schedule: Schedule, scheduler: 
         "schedule.sigmas": asked["sigmas"],
         "schedule.timesteps": asked["timesteps"],
     }
+    if "noise_layout" in asked:
+        pins["schedule.noise_layout"] = asked["noise_layout"]
     pins |= {f"model.{name}": value for name, value in info.describe().items()}
     pins |= {f"identity.{name}": value for name, value in identity.describe().items()}
     return pins

@@ -22,6 +22,7 @@ def planned(info: ModelInfo, asked: Asked, origin: Snapshot | None = None, *, re
         restarts=restarts,
         generators=[generator_for(asked.identity.seed) for _ in asked.told],
         pins=pins_of(info, asked.identity, asked.schedule, scheduler),
+        noise_layout=asked.schedule.noise_layout,
         told=tuple(one.describe() for one in asked.told),
         batch_size=len(asked.told),
     )

@@ -19,7 +19,13 @@ def tail_schedule(schedule: Schedule, snapshot: Snapshot, tail: int) -> Schedule
 
 
 def _explicit(schedule: Schedule, **more: Any) -> Schedule:
-    return Schedule(scheduler=schedule.scheduler, config=schedule.config, grid="explicit", **more)
+    return Schedule(
+        scheduler=schedule.scheduler,
+        config=schedule.config,
+        noise_layout=schedule.noise_layout,
+        grid="explicit",
+        **more,
+    )
 
 
 def strided(first: int, count: int) -> tuple[float, ...]:

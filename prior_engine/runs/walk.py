@@ -8,6 +8,7 @@ import torch
 
 from prior_engine.errors import EngineError, NonFiniteLatentsError, PinMismatchError, RunCancelledError
 from prior_engine.requests.options import RunOptions
+from prior_engine.requests.schedule import NoiseLayout
 from prior_engine.runs import noise
 from prior_engine.runs.snapshot import Snapshot
 from prior_engine.runs.solvers import state as solver_state
@@ -32,6 +33,7 @@ class Walk:
     pins: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[Mapping[str, Any], ...] = ()
     batch_size: int = 1
+    noise_layout: NoiseLayout = "bcthw"
     keep: frozenset[int] = frozenset()
 
     @property
@@ -69,7 +71,10 @@ def walk(
     many = list(plan.generators)
     latents = None if origin is None else _repeated(origin.latents, plan.batch_size).to(device)
     try:
-        with starting_at(pipe, latents, noise_share=origin.sigma if origin and plan.adds_noise else 0.0):
+        with (
+            starting_at(pipe, latents, noise_share=origin.sigma if origin and plan.adds_noise else 0.0),
+            noise.drawn_as(plan.noise_layout, (pipe, "prepare_latents"), (plan.scheduler, "step")),
+        ):
             (out,) = pipe(
                 **arguments,
                 latents=None if plan.adds_noise else latents,

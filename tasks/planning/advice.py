@@ -64,19 +64,24 @@ def study_name(settings: Settings, model: Mapping[str, Any], loras: Sequence[Lor
 
     Where no guidance is asked for, that of variants is looked for as well, and the study is of that of full runs.
     """
-    schedule = settings.schedule.for_engine.describe()
+    more = {"variants": "any guidance"} if is_guidance_free(settings) else {}
+    return name_of_measured("inflection", settings, model, loras, **more)
+
+
+def name_of_measured(
+    kind: str, settings: Settings, model: Mapping[str, Any], loras: Sequence[Lora], **more: str
+) -> str:
+    """The folder of what was measured of a model with what it wears, a schedule and the guidance of full runs."""
     recipe = {
-        "kind": "inflection",
+        "kind": kind,
         "model": dict(model),
-        "schedule": schedule,
+        "schedule": settings.schedule.for_engine.describe(),
         "guidance": guidance_of(settings, full=True),
+        **more,
     }
-    if is_guidance_free(settings):
-        recipe["variants"] = "any guidance"
     if loras:
         recipe["loras"] = [lora.describe() for lora in loras]
-    key = recipe_key(recipe)
-    return f"inflection-{key[:20]}"
+    return f"{kind}-{recipe_key(recipe)[:20]}"
 
 
 def measured_start(

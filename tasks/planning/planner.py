@@ -71,7 +71,7 @@ class Planner:
         try:
             return cache_of(self.settings)
         except EngineError as error:
-            self.problems.append(f"setting accel.cache: {error}")
+            self.problems.append(f"setting accel.cache: {_without_ratios(self.settings) or error}")
             return None
 
     def add_all(self, rows: Sequence[Row]) -> None:
@@ -243,3 +243,13 @@ class Planner:
             return self.total - 1 - way.start_step
         respaced = replace(self.schedule, grid="wan", sigmas=None, timesteps=None, num_inference_steps=way.tail)
         return count_steps(respaced, self.info)
+
+
+def _without_ratios(settings: Settings) -> str | None:
+    """What to do where nothing was measured for the cache `mag`, or None if it lacks nothing."""
+    if settings.accel.cache != "mag" or settings.accel.cache_options.get("mag_ratios"):
+        return None
+    return (
+        "the cache 'mag' needs the ratios of this model, schedule and guidance, and the store has none; "
+        "measure them first, with the same sheet and settings: `headstart calibrate`"
+    )

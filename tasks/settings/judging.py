@@ -42,6 +42,12 @@ class InflectionSettings(Group):
     force: bool = Field(False, description="keep the answer for `auto` even from fewer than 5 pairs")
 
 
+class CalibrationSettings(Group):
+    """How `headstart calibrate` measures the ratios of the cache `mag`."""
+
+    rows: int = Field(3, ge=1, description="rows of the sheet to run in full, spread over its identities")
+
+
 class GuardSettings(Group):
     """Looks at every variant: did it keep its identity, did it move away from the prior? `guard=on` turns it on."""
 

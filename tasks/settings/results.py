@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from prior_engine.requests.schedule import Grid, Schedule
+from prior_engine.requests.schedule import Grid, NoiseLayout, Schedule
 from prior_engine.requests.steps import Keep
 from tasks.settings.group import Group
 from tasks.settings.loras import split_loras
@@ -123,6 +123,10 @@ class ScheduleSettings(Group):
     sigmas: tuple[float, ...] | None = Field(None, description="explicit sigmas (grid: explicit)")
     timesteps: tuple[float, ...] | None = Field(
         None, description="explicit timesteps (grid: explicit), alone or with sigmas for models that need both"
+    )
+    noise_layout: NoiseLayout = Field(
+        "bcthw",
+        description="order in which a seed's noise fills the latents: `bcthw` (channels before time) as diffusers draws it, `btchw` as FastVideo does; for Wan and HunyuanVideo",
     )
     guidance: float | None = Field(
         None,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tasks.settings.group import Group
-from tasks.settings.judging import GuardSettings, InflectionSettings
+from tasks.settings.judging import CalibrationSettings, GuardSettings, InflectionSettings
 from tasks.settings.places import SheetSettings, StoreSettings
 from tasks.settings.results import AccelSettings, ModelSettings, PriorSettings, ScheduleSettings, VideoSettings
 from tasks.settings.running import RunnerSettings, ServerSettings
@@ -31,6 +31,7 @@ class Settings(Group):
     video: VideoSettings = VideoSettings()
     server: ServerSettings = ServerSettings()
     inflection: InflectionSettings = InflectionSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     guard: GuardSettings = GuardSettings()
 
     start_step: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(

@@ -1,6 +1,7 @@
 """Step caches: only when asked, gone afterwards whatever happens, and never a silent nothing."""
 
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -202,6 +203,22 @@ def test_other_families_take_caches_too(kind, name, engine, prior_of):
     assert torch.equal(one.resume(prior[0], *asked).latents.latents, prior[-1].latents)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("wan-v2v", "wan-vace")])
+def test_every_family_that_takes_the_cache_is_calibrated_in_its_own_bits(kind, engine):
+    one, asked = engine(kind), (identity(kind), told(kind), own_schedule(kind))
+    plain = one.scratch(*asked).latents
+    made, ratios = one.calibrate(*asked)
+    assert torch.equal(made.latents.latents, plain.latents)
+    assert len(ratios) == plain.steps
+    assert ratios[0] == 1.0
+    assert all(ratio > 0 for ratio in ratios)
+    cache = Cache(kind="mag", options={"mag_ratios": ratios, "threshold": 1e-9})
+    # Nothing is as near as that, so nothing is skipped.
+    if all(abs(1 - ratio) > 1e-6 for ratio in ratios[1:]):
+        assert torch.equal(one.scratch(*asked, options=RunOptions(cache=cache)).latents.latents, plain.latents)
+
+
 def test_a_cached_run_keeps_no_snapshots(engine):
     one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), SCHEDULE)
     prior = list(one.record(*asked, options=RunOptions(keep=Keep([3]))))
@@ -211,3 +228,95 @@ def test_a_cached_run_keeps_no_snapshots(engine):
         one.record(*asked, options=RunOptions(cache=CACHES["first_block"]))
     with pytest.raises(RequestError, match="ratios of the cache 'mag' belong to the prior's own steps"):
         one.resume(prior[0], *asked, how=ResumeOptions(tail=2), options=RunOptions(cache=CACHES["mag"]))
+
+
+class Residuals:
+    """What the blocks of an expert add to their input, in each guided call: by hooks of the test's own."""
+
+    def __init__(self, model, guidance):
+        self.of, self._calls, self._each = [], 0, 2 if guidance > 1 else 1
+        blocks = model.blocks if hasattr(model, "blocks") else model.transformer_blocks
+        self._hooks = [
+            blocks[0].register_forward_pre_hook(self._before, with_kwargs=True),
+            blocks[-1].register_forward_hook(self._after),
+        ]
+
+    def _before(self, block, args, kwargs):
+        self._entered = args[0] if args else kwargs["hidden_states"]
+
+    def _after(self, block, args, output):
+        if self._calls % self._each == 0:
+            self.of.append((output - self._entered).detach().clone())
+        self._calls += 1
+
+    def ratios(self):
+        norms = [residual.float().norm(dim=-1) for residual in self.of]
+        return [1.0] + [(now / before).mean().item() for before, now in pairwise(norms)]
+
+    def gone(self):
+        for hook in self._hooks:
+            hook.remove()
+
+
+@pytest.mark.parametrize(("kind", "guidance"), [("wan-t2v", 3.0), ("wan-t2v", 1.0), ("wan-t2v-two-experts", 3.0)])
+def test_calibration_measures_how_much_each_step_adds_and_changes_nothing(kind, guidance, tiny, capfd):
+    engine = Engine(ModelSpec(source=str(tiny(kind)), device="cpu"))
+    asked = identity(kind), told(kind, guidance=guidance), SCHEDULE
+    plain = engine.scratch(*asked).latents.latents
+    experts = [name for name in ("transformer", "transformer_2") if engine.has(name)]
+    watched = [Residuals(getattr(engine._components.pipe, name), guidance) for name in experts]
+    seen = []
+    made, ratios = engine.calibrate(*asked, options=RunOptions(on_step=lambda step, steps: seen.append(step)))
+    for residuals in watched:
+        residuals.gone()
+    assert torch.equal(made.latents.latents, plain)
+    assert seen == list(range(10))
+    # Each expert has a first step of its own.
+    assert ratios == pytest.approx([ratio for residuals in watched for ratio in residuals.ratios()], rel=1e-5)
+    assert len(ratios) == 10
+    assert len(experts) == (2 if "two" in kind else 1)
+    assert capfd.readouterr().out == ""
+    assert torch.equal(engine.scratch(*asked).latents.latents, plain)
+    assert engine.calibrate(*asked)[1] == ratios
+
+
+def test_measured_ratios_skip_passes_and_stay_near_the_plain_run(engine):
+    kind = "wan-t2v"
+    one, asked = engine(kind), (identity(kind), told(kind, guidance=3.0), SCHEDULE)
+    prior = list(one.record(*asked))
+    _, ratios = one.calibrate(*asked)
+    exact, all_calls = attention_calls(one, kind, lambda: one.resume(prior[1], *asked).latents.latents)
+    cache = Cache(kind="mag", options={"mag_ratios": ratios, "threshold": 0.3})
+    cached, some_calls = attention_calls(
+        one, kind, lambda: one.resume(prior[1], *asked, options=RunOptions(cache=cache)).latents.latents
+    )
+    assert some_calls < all_calls
+    assert not torch.equal(cached, exact)
+    assert (cached - exact).norm() < 0.5 * exact.norm()
+
+
+def test_what_cannot_be_calibrated_is_refused(engine, tiny):
+    one, asked = engine("wan-v2v"), (identity("wan-v2v"), told("wan-v2v"), SCHEDULE)
+    with pytest.raises(UnsupportedError, match="the cache 'mag' cannot be used with 'wan-v2v'"):
+        one.calibrate(*asked)
+    one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), SCHEDULE)
+    with pytest.raises(RequestError, match="a calibrating run uses no cache and keeps no snapshots"):
+        one.calibrate(*asked, options=RunOptions(cache=CACHES["first_block"]))
+    with pytest.raises(RequestError, match="a calibrating run uses no cache and keeps no snapshots"):
+        one.calibrate(*asked, options=RunOptions(keep=Keep("all")))
+    merged = Engine(ModelSpec(source=str(tiny("wan-t2v")), device="cpu", merge_guidance=True))
+    with pytest.raises(RequestError, match="would not tell the two passes of merge_guidance apart"):
+        merged.calibrate(*asked)
+
+
+def test_a_broken_calibration_leaves_nothing_behind(engine):
+    one, asked = engine("wan-t2v"), (identity("wan-t2v"), told("wan-t2v"), SCHEDULE)
+    expected = one.calibrate(*asked)[1]
+
+    def break_off(step, steps):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one.calibrate(*asked, options=RunOptions(on_step=break_off))
+    assert not one._components.pipe.transformer.is_cache_enabled
+    assert one.calibrate(*asked)[1] == expected

@@ -150,6 +150,13 @@ def test_a_preset_brings_its_walk_and_another_may_be_asked_for(name):
     assert asked == compose_settings(["schedule=lightx2v-4step"]).schedule
 
 
+def test_fastwan_alone_draws_its_noise_time_before_channels():
+    layouts = {name: compose_settings([f"model={name}"]).schedule.noise_layout for name in STAND_INS}
+    assert {name for name, layout in layouts.items() if layout == "btchw"} == {
+        name for name in STAND_INS if name.startswith("fastwan")
+    }
+
+
 def test_the_two_experts_of_wan_22_are_told_their_own_guidance(stand_in):
     settings = compose_settings(["model=wan22-t2v-a14b"])
     assert second_guidance(settings, guidance_of(settings)) == 3.0

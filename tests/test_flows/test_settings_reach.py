@@ -137,7 +137,7 @@ PARENTS = "id,identity,prompt,base_prompt,parent,start_step\na,fox,runs,a fox,,0
 @pytest.mark.parametrize(
     ("overrides", "rows", "message"),
     [
-        (["accel.cache=mag"], None, r"setting accel\.cache: the cache 'mag' needs 'mag_ratios'"),
+        (["accel.cache=mag"], None, r"setting accel\.cache: the cache 'mag' needs the ratios .*headstart calibrate"),
         (["accel.cache=pab", "guidance=3"], None, r"s\.csv:2, setting accel\.cache: .* at guidance 3 it would give"),
         (["accel.cache=first_block"], PARENTS, r"s\.csv:2, setting accel\.cache: a run with a cache cannot keep"),
         (
@@ -150,6 +150,11 @@ PARENTS = "id,identity,prompt,base_prompt,parent,start_step\na,fox,runs,a fox,,0
             None,
             r"setting start: a straight-line start needs a solver of one evaluation a step, .*; set start=snapshot",
         ),
+        (
+            ["schedule.noise_layout=btchw", "model.pipeline=CogVideoXPipeline"],
+            None,
+            r"setting schedule: noise_layout='btchw' cannot be used with 'cogvideox': its latents are laid out otherwise",
+        ),
         (["schedule.denoising_strength=0.5"], None, r"1 problem .*\n  setting schedule: denoising_strength=0\.5 needs"),
     ],
 )
@@ -157,3 +162,14 @@ def test_what_cannot_be_run_is_told_by_the_plan(told, overrides, rows, message):
     more = {} if rows is None else {"rows": rows}
     with pytest.raises(PlanError, match=message):
         prepare(told(*overrides, **more))
+
+
+def test_the_layout_of_the_noise_is_in_keys_where_it_is_not_the_usual_one(told):
+    usual, said, other = (
+        prepare(told(*more)).plan for more in ((), ("schedule.noise_layout=bcthw",), ("schedule.noise_layout=btchw",))
+    )
+    assert [row.key for row in usual.variants] == [row.key for row in said.variants]
+    assert "noise_layout" not in usual.priors[0].recipe["schedule"]
+    assert other.priors[0].recipe["schedule"] == {**usual.priors[0].recipe["schedule"], "noise_layout": "btchw"}
+    assert other.priors[0].key != usual.priors[0].key
+    assert other.variants[0].key != usual.variants[0].key

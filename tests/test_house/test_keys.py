@@ -46,6 +46,7 @@ PRIOR = {
     "schedule.scheduler": ["FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler", "DPMSolverMultistepScheduler", None],
     "schedule.config": [{}, {"solver_order": 2}, {"solver_order": 3}, {"solver_order": 3, "lower_order_final": False}],
     "schedule.sigma_shift": [5.0, 3.0, 5.000000000000001, None],
+    "schedule.noise_layout": ["bcthw", "btchw"],
     "schedule": [
         {"num_inference_steps": 8}, {"num_inference_steps": 9}, {"grid": "diffusers", "num_inference_steps": 8},
         {"grid": "explicit", "sigmas": EIGHT}, {"grid": "explicit", "sigmas": NEXT_TO_EIGHT},

@@ -29,7 +29,7 @@ class ModelSettings(Group):
     pipeline: str | None = Field(None, description="pipeline class, if not the one in model_index.json")
     parts: dict[str, str | tuple[str, ...]] = Field(
         default_factory=dict,
-        description="components whose weights lie elsewhere: `transformer: FILE`, a pattern or list of files under their makers' names, `owner/name:pattern` of a hub, or a component's folder",
+        description="components whose weights lie elsewhere: `transformer: FILE`, a pattern or list of files under their makers' names, a GGUF, `owner/name:pattern` of a hub, or a component's folder",
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto = bf16 on CUDA, fp32 elsewhere")
     offline: bool = Field(True, description="never contact a hub; a hub id must already be in the local cache")

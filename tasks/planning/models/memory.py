@@ -47,7 +47,9 @@ def made_to_fit(settings: Settings, info: ModelInfo, sheet: Sheet) -> tuple[Sett
     if budget is None:
         return settings, info
     parts, size, own = counted(info), largest(settings, sheet), settings.accel
-    for arrangement in ARRANGEMENTS:
+    # Weights that are packed already are not packed again.
+    possible = [one for one in ARRANGEMENTS if "quantization" not in one or not info.layout.packed]
+    for arrangement in possible:
         # What was asked for stays; it is only added to.
         asked = {"quantization": own.quantization} if own.quantization is not None else {}
         accel = own.model_copy(update=arrangement | asked)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from prior_engine.models.info import EXPERTS, MAY_WAIT, TEXT_ENCODERS, ModelInfo
 from prior_engine.models.weights.gguf_file import Weight, packed_in
 from prior_engine.models.weights.parts import Shapes, shapes_of
+from prior_engine.models.weights.quantized import WAYS, Way
 
 GIB = 2**30
 _BLOCK = re.compile(r"(?:model\.)?(?:diffusion_model\.)?(\w*blocks)\.(\d+)\.")
@@ -105,10 +106,11 @@ def counted(info: ModelInfo) -> dict[str, Held]:
 def gib(name: str, part: Held, info: ModelInfo, offload: str = "none") -> float:
     """What a component's weights take on the device at the precision of the run."""
     each = 4 if info.dtype == "float32" or (name == "vae" and info.family.vae_in_float32) else 2
-    stored = 1 if name in EXPERTS and info.quantization is not None else each
+    way = way_of(info) if name in EXPERTS else None
+    stored = each if way is None else way.stored
     waits = offload != "none" and name in MAY_WAIT
-    # Of eight bits a layer is made wide again while it works.
-    taken = _at_once(part, waits=waits) * stored + (part.layer * each if stored < each else 0)
+    # Of fewer bits a layer is made wide again while it works.
+    taken = _at_once(part, waits=waits) * stored + (part.layer * each if way is not None and way.widens else 0)
     if part.packed is not None:
         taken += _at_once(part.packed, waits=waits) + part.packed.layer
     return taken / GIB
@@ -119,6 +121,11 @@ def _at_once(part: Held, *, waits: bool) -> int:
         return part.whole
     # The next one comes while one works.
     return part.outside + 2 * part.block if part.block else 2 * part.layer
+
+
+def way_of(info: ModelInfo) -> Way | None:
+    """In which way the experts are in fewer bits."""
+    return None if info.quantization is None else WAYS[info.quantization]
 
 
 def phases(info: ModelInfo, parts: Mapping[str, Held], size: Size, offload: str = "none") -> tuple[Phase, ...]:
@@ -144,8 +151,9 @@ def _denoising(info: ModelInfo, size: Size) -> float | None:
     width = config["num_attention_heads"] * config["attention_head_dim"]
     frames = (size.frames - 1) // info.frame_multiple + 1
     tokens = frames * (size.height // info.size_multiple) * (size.width // info.size_multiple)
-    each = 4 if info.dtype == "float32" else 2
-    return float(tokens * (config["ffn_dim"] + _ROWS * width) * each / GIB)
+    each, way = 4 if info.dtype == "float32" else 2, way_of(info)
+    more = 0.0 if way is None else way.copies * each + way.beside
+    return float(tokens * (config["ffn_dim"] * (each + more) + _ROWS * width * each) / GIB)
 
 
 def _decoding(info: ModelInfo, size: Size) -> float | None:

@@ -151,8 +151,9 @@ class AccelSettings(Group):
         "none",
         description="group = weights of transformers and encoders stay in main memory and move to the device as they are needed",
     )
-    quantization: Literal["float8_e4m3fn", "float8_e5m2"] | None = Field(
-        None, description="keep the weights in 8 bits, also for priors; changes results"
+    quantization: Literal["float8_e4m3fn", "float8_e5m2", "int8", "int8_dynamic", "nf4"] | None = Field(
+        None,
+        description="keep the transformers' weights in fewer bits, also for priors; changes results: float8 = plain casts; `int8`, and `int8_dynamic`, which computes in 8 bits too, by torchao; `nf4` = 4 bits by bitsandbytes",
     )
     vae_tiling: bool = Field(False, description="decode in tiles: less memory; changes results")
 

@@ -24,7 +24,9 @@ class LoraSettings(Group):
 class ModelSettings(Group):
     """Which weights, and the size they were made for."""
 
-    source: str = Field("demo", description="folder in diffusers layout, hub id, or `demo` (embedded)")
+    source: str = Field(
+        "demo", description="folder in diffusers layout, hub id, `modelscope:owner/name`, or `demo` (embedded)"
+    )
     revision: str | None = Field(None, description="commit of a hub id; resolved and recorded when it is a branch name")
     pipeline: str | None = Field(None, description="pipeline class, if not the one in model_index.json")
     parts: dict[str, str | tuple[str, ...]] = Field(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 
 import gguf_files
 import numpy as np
@@ -173,6 +174,14 @@ def test_one_expert_of_two_may_be_packed(tiny, tmp_path):
     prior = list(engine.record(identity(kind), told(kind), Schedule(num_inference_steps=6)))
     variant = engine.resume(prior[2], identity(kind), told(kind), Schedule(num_inference_steps=6))
     assert torch.equal(variant.latents.latents, prior[-1].latents)
+
+
+def test_other_files_need_no_package(model, tmp_path, monkeypatch):
+    save_file(
+        original_names.component(model, "transformer", original_names.transformer_name), tmp_path / "w.safetensors"
+    )
+    monkeypatch.setitem(sys.modules, "diffusers.quantizers.gguf.utils", None)
+    assert run(spec(model, tmp_path / "w.safetensors"))[1]
 
 
 def test_a_recipe_names_the_bytes_of_the_file(model, tmp_path):

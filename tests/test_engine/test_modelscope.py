@@ -4,15 +4,18 @@ import gguf_files
 import pytest
 import torch
 from engine_cases import identity, told
+from lora_files import named, weights
+from safetensors.torch import save_file
 from stand_in_modelscope import stand_in_modelscope
 
 from flows.compose import compose_settings
 from flows.prepare import prepare
-from prior_engine import Engine, ModelSpec, Schedule
+from prior_engine import Engine, Lora, ModelSpec, Schedule
 from prior_engine.errors import ModelSourceError
 from prior_engine.models import hub
 from prior_engine.models.info import inspect_model
 from tasks.errors import PlanError
+from tasks.planning.models.worn import worn
 
 WAN, NAMED = "wan-t2v", "modelscope:Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
 
@@ -105,6 +108,18 @@ def test_a_batch_is_planned_with_it_and_a_missing_package_is_told(site, tmp_path
         PlanError, match=r"package modelscope-hub, which is not installed; pip install 'headstart-video\[modelscope\]'"
     ):
         prepare(asked)
+
+
+def test_a_lora_comes_from_there_with_its_strength(tmp_path, monkeypatch):
+    save_file(named("lightx2v", weights(1)), tmp_path / "l.safetensors")
+    repository = {
+        "someone/loras": {"l.safetensors": (tmp_path / "l.safetensors").read_bytes(), "other.safetensors": b"x"}
+    }
+    with stand_in_modelscope(repository, monkeypatch, tmp_path / "site") as fetched:
+        asked = ["model.loras=modelscope:someone/loras:l.safetensors:0.5", "model.offline=false"]
+        (lora,) = worn(compose_settings(asked))
+    assert (fetched, lora.weight) == (["l.safetensors"], 0.5)
+    assert lora.sha256 == Lora.open(tmp_path / "l.safetensors").sha256
 
 
 def test_offline_nothing_is_asked_of_the_network(site, monkeypatch):

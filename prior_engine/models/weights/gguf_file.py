@@ -215,12 +215,15 @@ def put_packed(
     model: Any, named: "dict[str, torch.Tensor]", exact: Collection[str], dtype: "torch.dtype"
 ) -> frozenset[str]:
     """Give linear layers their packed weights, and tell which; all other packed weights become plain ones in `named`."""
+    # As diffusers marks them; without one its quantizer, which needs the package, is not asked.
+    packed = {name for name, weight in named.items() if hasattr(weight, "quant_type")}
+    if not packed:
+        return frozenset()
     import torch
     from diffusers import GGUFQuantizationConfig
     from diffusers.quantizers.gguf.gguf_quantizer import GGUFQuantizer
-    from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
+    from diffusers.quantizers.gguf.utils import dequantize_gguf_tensor
 
-    packed = {name for name, weight in named.items() if isinstance(weight, GGUFParameter)}
     layers = dict(model.named_modules())
     stay = {
         name

@@ -69,6 +69,8 @@ def _put_on(pipe: Any, lora: Lora, name: str) -> None:
             with _first_expert_present(pipe), warnings.catch_warnings():
                 # More than one adapter is what was asked for; peft warns of it all the same.
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+                # Nothing is ever merged here.
+                warnings.filterwarnings("ignore", message="TorchaoLoraLinear was instantiated")
                 pipe.load_lora_weights(dict(weights), adapter_name=name, **more)
         except (KeyError, ValueError, IndexError) as problem:
             raise RequestError(f"the LoRA file {lora.path!r} is not understood by diffusers: {problem!r}") from problem

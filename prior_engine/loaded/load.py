@@ -12,6 +12,15 @@ from prior_engine.loaded.memory import offload
 from prior_engine.loaded.original import from_files
 from prior_engine.models.info import EXPERTS, MAY_WAIT, ModelInfo
 from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec
+from prior_engine.models.weights.quantized import quantize
+
+_NOTICES = {
+    "transformers.utils.import_utils": "requires torchvision (not installed); falling back",
+    "torchao": "Failed to load",
+    "torchao.kernel.intmm": "Detected no triton",
+    "torch.utils._pytree": "is an Enum subclass and is now natively supported",
+    "diffusers.quantizers.torchao.torchao_quantizer": "Unable to import `torchao` Tensor objects",
+}
 
 
 def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> Any:
@@ -19,7 +28,7 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
     import torch
 
     library, kind_name = info.components[name]
-    with without_torchvision_notice():
+    with without_notices():
         kind: Any = getattr(importlib.import_module(library), kind_name, None)
     # What is looked up by name could be anything that the library itself imports.
     if not hasattr(kind, "from_pretrained") or not kind.__module__.startswith(f"{library}."):
@@ -49,10 +58,9 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
 
 
 def _prepare_expert(model: Any, spec: ModelSpec, dtype: Any) -> None:
-    import torch
-
     if spec.quantization is not None:
-        model.enable_layerwise_casting(storage_dtype=getattr(torch, spec.quantization), compute_dtype=dtype)
+        with without_notices():
+            quantize(model, spec.quantization, dtype)
     try:
         with _own_attention_only():
             model.set_attention_backend(spec.attention_backend or DEFAULT_ATTENTION)
@@ -98,25 +106,27 @@ def _own_attention_only() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_torchvision_notice() -> Iterator[None]:
-    """Pictures go through PIL here; transformers would tell at every start that it might use torchvision instead."""
-    chatty = logging.getLogger("transformers.utils.import_utils")
+def without_notices() -> Iterator[None]:
+    """Libraries tell at every start what they might do otherwise: take pictures by torchvision, load kernels that fit no card here."""
 
     def is_worth_telling(record: logging.LogRecord) -> bool:
-        return "requires torchvision (not installed); falling back" not in record.getMessage()
+        return not any(said in record.getMessage() for said in _NOTICES.values())
 
-    chatty.addFilter(is_worth_telling)
+    chatty = [logging.getLogger(name) for name in _NOTICES]
+    for logger in chatty:
+        logger.addFilter(is_worth_telling)
     try:
         yield
     finally:
-        chatty.removeFilter(is_worth_telling)
+        for logger in chatty:
+            logger.removeFilter(is_worth_telling)
 
 
 def assemble(info: ModelInfo, parts: dict[str, Any]) -> Any:
     """The pipeline as diffusers wrote it, around whichever components are in memory."""
     import diffusers
 
-    with without_torchvision_notice():
+    with without_notices():
         kind = getattr(diffusers, info.pipeline, None)
     if kind is None:
         raise EngineError(f"the installed diffusers has no {info.pipeline!r}; install the pinned version")

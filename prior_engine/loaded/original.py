@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prior_engine.errors import ModelSourceError
 from prior_engine.models.weights.clip import is_never_asked, picture_name
+from prior_engine.models.weights.gguf_file import SUFFIX, load_gguf, put_packed
 from prior_engine.models.weights.umt5 import text_name
 from prior_engine.models.weights.wan_shape import TWO_PICTURES, bare
 from prior_engine.models.weights.wan_vae import residual_vae_name
@@ -23,7 +24,8 @@ def from_files(kind: Any, files: Iterable[Path], config: Mapping[str, Any], dtyp
 
     weights: dict[str, torch.Tensor] = {}
     for file in files:
-        weights |= {bare(name): tensor for name, tensor in load_file(file).items() if not is_never_asked(name)}
+        held = load_gguf(file) if file.suffix == SUFFIX else load_file(file)
+        weights |= {bare(name): tensor for name, tensor in held.items() if not is_never_asked(name)}
     make = _diffusers_model if hasattr(kind, "from_single_file") else _encoder
     model, left = make(kind, config, weights, dtype)
     if left:
@@ -49,14 +51,18 @@ def _diffusers_model(
     if missing:
         raise ModelSourceError(f"the files lack {len(missing)} weights of {kind.__name__}, such as {missing[0]!r}")
     exact = set(getattr(kind, "_keep_in_fp32_modules", None) or ())
-    cast = {}
     for name, place in wanted.items():
-        if named[name].shape != place.shape:
+        found = getattr(named[name], "quant_shape", named[name].shape)
+        if tuple(found) != tuple(place.shape):
             raise ModelSourceError(
-                f"the weight {name!r} is {tuple(named[name].shape)} in the files and {tuple(place.shape)} in {kind.__name__}"
+                f"the weight {name!r} is {tuple(found)} in the files and {tuple(place.shape)} in {kind.__name__}"
             )
-        cast[name] = named[name].to(torch.float32 if exact & set(name.split(".")) else dtype)
-    model.load_state_dict(cast, assign=True)
+    packed = put_packed(model, named, exact, dtype)
+    cast = {
+        name: named[name].to(torch.float32 if exact & set(name.split(".")) else dtype)
+        for name in wanted.keys() - packed
+    }
+    model.load_state_dict(cast, assign=True, strict=not packed)
     return model, sorted(named.keys() - wanted.keys())
 
 

@@ -5,18 +5,23 @@ Checked against peaks that were measured on a GPU (docs/performance.md): within 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
+from types import MappingProxyType
 
 from prior_engine.models.info import EXPERTS, MAY_WAIT, TEXT_ENCODERS, ModelInfo
 from prior_engine.models.weights.clip import is_never_asked
+from prior_engine.models.weights.gguf_file import Weight, packed_in
 from prior_engine.models.weights.parts import Shapes, shapes_of
+from prior_engine.models.weights.quantized import WAYS, Way
 
 GIB = 2**30
 _BLOCK = re.compile(r"(?:model\.)?(?:diffusion_model\.)?(\w*blocks)\.(\d+)\.")
 # Bytes of decoding a pixel: Wan's VAE in fp32, frame by frame, which keeps what it needs of earlier frames.
 _DECODING = 20_000
 _TILE = 256
+_NOTHING_PACKED: Mapping[str, Weight] = MappingProxyType({})
 # Rows of a block's width that live at once beside the widest one.
 _ROWS = 12
 
@@ -37,12 +42,16 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """Numbers in a component: all, those of its largest layer and block, and those outside of blocks."""
+    """Numbers in a component: all, those of its largest layer and block, and those outside of blocks.
+
+    Packed weights stand beside them, in bytes; `layer` is what the largest takes while it is made plain.
+    """
 
     whole: int
     layer: int
     block: int
     outside: int
+    packed: "Held | None" = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,15 +63,20 @@ class Size:
     frames: int
 
 
-def counted_of(shapes: Shapes) -> Held:
-    """Count a component's weights."""
+def counted_of(shapes: Shapes, packed: Mapping[str, Weight] = _NOTHING_PACKED) -> Held:
+    """Count a component's weights; some of them may be packed."""
+    held = _tally({name: prod(shape) for name, shape in shapes.items() if name not in packed})
+    if not packed:
+        return held
+    largest = max(weight.unpacking for weight in packed.values())
+    return replace(held, packed=replace(_tally({name: weight.size for name, weight in packed.items()}), layer=largest))
+
+
+def _tally(counts: Mapping[str, int]) -> Held:
     layers: dict[str, int] = {}
     blocks: dict[str, int] = {}
     outside = 0
-    for name, shape in shapes.items():
-        count = 1
-        for length in shape:
-            count *= length
+    for name, count in counts.items():
         layer, block = name.rpartition(".")[0], _BLOCK.match(name)
         layers[layer] = layers.get(layer, 0) + count
         if block is None:
@@ -84,22 +98,36 @@ def counted(info: ModelInfo) -> dict[str, Held]:
         place: Path = info.layout.place(name)
         files = info.layout.files(name) or tuple(sorted(place.glob("*.safetensors")))
         if files:
+            packed = {weight: told for file in files for weight, told in packed_in(file).items()}
             shapes = {weight: shape for file in files for weight, shape in shapes_of(file).items()}
-            found[name] = counted_of({weight: shape for weight, shape in shapes.items() if not is_never_asked(weight)})
+            asked = {weight: shape for weight, shape in shapes.items() if not is_never_asked(weight)}
+            found[name] = counted_of(asked, packed)
     return found
 
 
 def gib(name: str, part: Held, info: ModelInfo, offload: str = "none") -> float:
     """What a component's weights take on the device at the precision of the run."""
     each = 4 if info.dtype == "float32" or (name == "vae" and info.family.vae_in_float32) else 2
-    stored = 1 if name in EXPERTS and info.quantization is not None else each
-    # Of eight bits a layer is made wide again while it works.
-    widened = part.layer * each if stored < each else 0
-    if offload == "none" or name not in MAY_WAIT:
-        return (part.whole * stored + widened) / GIB
+    way = way_of(info) if name in EXPERTS else None
+    stored = each if way is None else way.stored
+    waits = offload != "none" and name in MAY_WAIT
+    # Of fewer bits a layer is made wide again while it works.
+    taken = _at_once(part, waits=waits) * stored + (part.layer * each if way is not None and way.widens else 0)
+    if part.packed is not None:
+        taken += _at_once(part.packed, waits=waits) + part.packed.layer
+    return taken / GIB
+
+
+def _at_once(part: Held, *, waits: bool) -> int:
+    if not waits:
+        return part.whole
     # The next one comes while one works.
-    waiting = part.outside + 2 * part.block if part.block else 2 * part.layer
-    return (waiting * stored + widened) / GIB
+    return part.outside + 2 * part.block if part.block else 2 * part.layer
+
+
+def way_of(info: ModelInfo) -> Way | None:
+    """In which way the experts are in fewer bits."""
+    return None if info.quantization is None else WAYS[info.quantization]
 
 
 def phases(info: ModelInfo, parts: Mapping[str, Held], size: Size, offload: str = "none") -> tuple[Phase, ...]:
@@ -126,8 +154,9 @@ def _denoising(info: ModelInfo, size: Size) -> float | None:
     frames = (size.frames - 1) // info.frame_multiple + 1
     passes = 2 if info.merge_guidance else 1
     tokens = passes * frames * (size.height // info.size_multiple) * (size.width // info.size_multiple)
-    each = 4 if info.dtype == "float32" else 2
-    return float(tokens * (config["ffn_dim"] + _ROWS * width) * each / GIB)
+    each, way = 4 if info.dtype == "float32" else 2, way_of(info)
+    more = 0.0 if way is None else way.copies * each + way.beside
+    return float(tokens * (config["ffn_dim"] * (each + more) + _ROWS * width * each) / GIB)
 
 
 def _decoding(info: ModelInfo, size: Size) -> float | None:

@@ -1,12 +1,16 @@
 """What lies on a hub: all of a model, or the files of one that a pattern names."""
 
 import re
-from pathlib import Path
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
 
 from prior_engine.errors import ModelSourceError
 
+# Stands before an id on ModelScope; ids without it are on Hugging Face.
+MODELSCOPE = "modelscope:"
 # `owner/name:pattern`, or `owner/name@revision:pattern`.
-_FILES = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?:([^:]+)")
+_FILES = re.compile(rf"((?:{MODELSCOPE})?[\w.-]+/[\w.-]+)(?:@([\w./-]+))?:([^:]+)")
 
 
 def names_files(text: str) -> bool:
@@ -30,13 +34,12 @@ def files_of(text: str, *, offline: bool) -> list[Path]:
 
 
 def snapshot(name: str, revision: str | None, *, offline: bool, pattern: str | None = None) -> Path:
-    """The local folder of a commit; its name is the commit."""
-    from huggingface_hub import snapshot_download
-
+    """The local folder of what a hub has; on Hugging Face its name is the commit."""
+    fetch = _of_modelscope if name.startswith(MODELSCOPE) else _of_hugging_face
     try:
-        return Path(
-            snapshot_download(name, revision=revision, local_files_only=offline, allow_patterns=pattern and [pattern])
-        )
+        return fetch(name.removeprefix(MODELSCOPE), revision, offline=offline, pattern=pattern)
+    except ModelSourceError:
+        raise
     except (OSError, ValueError) as problem:
         named = repr(name) if revision is None else f"{name!r} (revision {revision!r})"
         why = (
@@ -45,3 +48,43 @@ def snapshot(name: str, revision: str | None, *, offline: bool, pattern: str | N
             else "the hub did not give it; check the name, the revision and the network"
         )
         raise ModelSourceError(f"the model {named} cannot be opened: {why}") from problem
+
+
+def _of_hugging_face(name: str, revision: str | None, *, offline: bool, pattern: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(
+        snapshot_download(name, revision=revision, local_files_only=offline, allow_patterns=pattern and [pattern])
+    )
+
+
+def _of_modelscope(name: str, revision: str | None, *, offline: bool, pattern: str | None) -> Path:
+    if find_spec("modelscope_hub") is None:
+        raise ModelSourceError(
+            f"'{MODELSCOPE}{name}' is fetched by the package modelscope-hub, which is not installed; "
+            "pip install 'headstart-video[modelscope]'"
+        )
+    from modelscope_hub import HubApi
+    from modelscope_hub.errors import HubError
+
+    api, wanted = HubApi(), [pattern] if pattern else None
+    try:
+        if offline:
+            return api.download_repo(name, "model", revision=revision, local_files_only=True)
+        listed = [
+            {"Path": file.path, "Type": file.type, "Size": file.size, "Sha256": file.sha256}
+            for file in api.list_repo_files(name, "model", revision=revision)
+        ]
+        _check_inside(name, (str(file["Path"]) for file in listed))
+        return api.download_repo(name, "model", revision=revision, allow_patterns=wanted, file_list=listed)
+    except HubError as problem:
+        raise OSError(str(problem)) from problem
+
+
+def _check_inside(name: str, paths: Iterable[str]) -> None:
+    """The client would write a file wherever the hub says, and what the hub says comes from anybody."""
+    for path in paths:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path or ":" in path:
+            raise ModelSourceError(
+                f"'{MODELSCOPE}{name}' has a file {path!r}, which would lie outside its folder; nothing was fetched"
+            )

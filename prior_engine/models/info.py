@@ -9,6 +9,7 @@ from prior_engine.models.families import FAMILIES, Family, family_of, refusal_of
 from prior_engine.models.layout import Layout, layout_of
 from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec, resolve_device, resolve_dtype
 from prior_engine.models.trusted import is_component
+from prior_engine.models.weights.quantized import check_quantization
 
 # What walks: one expert, or one for the early and one for the late steps.
 EXPERTS = ("transformer", "transformer_2")
@@ -92,8 +93,9 @@ def family_at(spec: ModelSpec) -> Family:
 
 def inspect_model(spec: ModelSpec) -> ModelInfo:
     """Read what the model says about itself; no weights enter memory."""
-    device = resolve_device(spec.device) if spec.dtype == "auto" else spec.device
+    device = resolve_device(spec.device) if spec.dtype == "auto" or spec.quantization else spec.device
     dtype = resolve_dtype(spec.dtype, device)
+    check_quantization(spec.quantization, device, spec.offload)
     layout = layout_of(spec)
     family = _family(spec.pipeline or str(layout.index.get("_class_name")))
     if spec.merge_guidance and not family.merges_guidance:

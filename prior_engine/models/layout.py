@@ -11,6 +11,7 @@ from prior_engine.models.fingerprint import fingerprint, fingerprint_of
 from prior_engine.models.source import folder_of
 from prior_engine.models.spec import ModelSpec
 from prior_engine.models.trusted import check_files, read_json, trusted_components
+from prior_engine.models.weights.gguf_file import check_gguf
 from prior_engine.models.weights.original import Original, is_original
 from prior_engine.models.weights.parts import Part, find_part
 from prior_engine.models.weights.wan_shape import check_build
@@ -36,6 +37,11 @@ class Layout:
     def files(self, name: str) -> tuple[Path, ...]:
         """The component's files, where it is no folder in diffusers layout."""
         return self.parts[name].files if name in self.parts else ()
+
+    @property
+    def packed(self) -> bool:
+        """Whether a component comes in a GGUF, whose weights are packed already."""
+        return any(part.packed for part in self.parts.values())
 
     def config(self, name: str) -> Mapping[str, Any]:
         """What the component says of itself."""
@@ -89,6 +95,8 @@ def layout_of(spec: ModelSpec) -> Layout:
         configs=configs,
     )
     for name, part in parts.items():
+        if part.packed:
+            check_gguf(name, part.files, components[name][1], spec.quantization)
         if part.folder is not None:
             check_files(name, part.folder)
         elif components[name][1].startswith(("WanTransformer", "WanVACETransformer")):

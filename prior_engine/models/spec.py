@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prior_engine.errors import RequestError
+from prior_engine.models.weights.quantized import WAYS
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 # torch's own; named, so that an environment variable cannot change results behind a recipe's back.
 DEFAULT_ATTENTION = "native"
 OFFLOADS = ("none", "group")
-CASTINGS = (None, "float8_e4m3fn", "float8_e5m2")
 # NVIDIA, NVIDIA's small boards, Windows' Linux, AMD.
 _GPU_FILES = ("nvidia*", "nvhost*", "dxg", "kfd")
 
@@ -50,7 +50,7 @@ class ModelSpec:
             raise RequestError("the model has an empty source; name a local diffusers folder or a hub id")
         _one_of("dtype", self.dtype, DTYPES)
         _one_of("offload", self.offload, OFFLOADS)
-        _one_of("quantization", self.quantization, CASTINGS)
+        _one_of("quantization", self.quantization, (None, *WAYS))
         if self.compiled and (self.offload != "none" or self.quantization is not None):
             other = "offload" if self.offload != "none" else "quantization"
             raise RequestError(

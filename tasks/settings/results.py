@@ -24,7 +24,9 @@ class LoraSettings(Group):
 class ModelSettings(Group):
     """Which weights, and the size they were made for."""
 
-    source: str = Field("demo", description="folder in diffusers layout, hub id, or `demo` (embedded)")
+    source: str = Field(
+        "demo", description="folder in diffusers layout, hub id, `modelscope:owner/name`, or `demo` (embedded)"
+    )
     root: str | None = Field(
         None,
         description="folder of downloaded models (`owner/name/...`), looked into before a hub: for the source, parts and LoRAs; null = HEADSTART_MODELS, if that is set",
@@ -33,7 +35,7 @@ class ModelSettings(Group):
     pipeline: str | None = Field(None, description="pipeline class, if not the one in model_index.json")
     parts: dict[str, str | tuple[str, ...]] = Field(
         default_factory=dict,
-        description="components whose weights lie elsewhere: `transformer: FILE`, a pattern or list of files under their makers' names, `owner/name:pattern` of a hub, or a component's folder",
+        description="components whose weights lie elsewhere: `transformer: FILE`, a pattern or list of files under their makers' names, a GGUF, `owner/name:pattern` of a hub, or a component's folder",
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto = bf16 on CUDA, fp32 elsewhere")
     offline: bool = Field(True, description="never contact a hub; a hub id must already be in the local cache")
@@ -176,8 +178,9 @@ class AccelSettings(Group):
         "none",
         description="group = weights of transformers and encoders stay in main memory and move to the device as they are needed",
     )
-    quantization: Literal["float8_e4m3fn", "float8_e5m2"] | None = Field(
-        None, description="keep the weights in 8 bits, also for priors; changes results"
+    quantization: Literal["float8_e4m3fn", "float8_e5m2", "int8", "int8_dynamic", "nf4"] | None = Field(
+        None,
+        description="keep the transformers' weights in fewer bits, also for priors; changes results: float8 = plain casts; `int8`, and `int8_dynamic`, which computes in 8 bits too, by torchao; `nf4` = 4 bits by bitsandbytes",
     )
     vae_tiling: bool = Field(False, description="decode in tiles: less memory; changes results")
     compiled: bool = Field(

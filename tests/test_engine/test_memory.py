@@ -145,7 +145,7 @@ Engine(ModelSpec(source={str(tiny("wan-i2v"))!r}, device="cpu")).encode([Conditi
 
 
 def test_nothing_but_that_notice_is_dropped():
-    from prior_engine.loaded.load import without_torchvision_notice
+    from prior_engine.loaded.load import without_notices
 
     chatty, heard = logging.getLogger("transformers.utils.import_utils"), []
     listener = logging.Handler()
@@ -153,7 +153,7 @@ def test_nothing_but_that_notice_is_dropped():
     chatty.addHandler(listener)
     notice = "`X` requires torchvision (not installed); falling back to `XPil`"
     try:
-        with without_torchvision_notice():
+        with without_notices():
             chatty.warning(notice)
             chatty.warning("`X` is old")
         chatty.warning(notice)

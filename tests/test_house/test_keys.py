@@ -41,7 +41,7 @@ PRIOR = {
     "model.dtype": ["fp32", "bf16", "fp16"],
     "model.max_sequence_length": [None, 128, 129],
     "accel.attention_backend": [None, "_native_math", "_native_efficient"],
-    "accel.quantization": [None, "float8_e4m3fn", "float8_e5m2"],
+    "accel.quantization": [None, "float8_e4m3fn", "float8_e5m2", "int8", "int8_dynamic"],
     "accel.vae_tiling": [False, True],
     "schedule.scheduler": ["FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler", "DPMSolverMultistepScheduler", None],
     "schedule.config": [{}, {"solver_order": 2}, {"solver_order": 3}, {"solver_order": 3, "lower_order_final": False}],

@@ -9,6 +9,7 @@ from pathlib import Path
 from prior_engine.errors import ModelSourceError
 from prior_engine.models.hub import files_of, names_files
 from prior_engine.models.trusted import PICKLES
+from prior_engine.models.weights.gguf_file import SUFFIX, read_gguf
 from prior_engine.models.weights.header import read_header
 
 _SHARD = re.compile(r"(.*-)(\d{5})-of-(\d{5})(\.safetensors)")
@@ -23,6 +24,11 @@ class Part:
     name: str
     folder: Path | None = None
     files: tuple[Path, ...] = ()
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is a GGUF."""
+        return any(file.suffix == SUFFIX for file in self.files)
 
     def shapes(self) -> Shapes:
         """What the files hold."""
@@ -82,6 +88,8 @@ def _check(name: str, file: Path) -> None:
 def shapes_of(file: Path) -> Shapes:
     """Names and shapes of one file."""
     try:
+        if file.suffix == SUFFIX:
+            return {name: weight.shape for name, weight in read_gguf(file).weights.items()}
         with file.open("rb") as opened:
             return {name: tuple(entry["shape"]) for name, entry in read_header(opened).items()}
     except (ValueError, OSError, KeyError, TypeError) as problem:

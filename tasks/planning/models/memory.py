@@ -8,6 +8,7 @@ from typing import Any
 
 from prior_engine.models.account import GIB, Phase, Size, counted, phases
 from prior_engine.models.info import ModelInfo
+from prior_engine.models.weights.quantized import WAYS
 from tasks.errors import PlanError
 from tasks.planning.models.source import devices_of
 from tasks.settings import Settings
@@ -45,10 +46,14 @@ def made_to_fit(settings: Settings, info: ModelInfo, sheet: Sheet) -> tuple[Sett
     if budget is None:
         return settings, info
     parts, size, own = counted(info), largest(settings, sheet), settings.accel
-    for arrangement in ARRANGEMENTS:
+    # Weights that are packed already are not packed again.
+    possible = [one for one in ARRANGEMENTS if "quantization" not in one or not info.layout.packed]
+    for arrangement in possible:
         # What was asked for stays; it is only added to.
         asked = {"quantization": own.quantization} if own.quantization is not None else {}
         accel = own.model_copy(update=arrangement | asked)
+        if accel.offload != "none" and accel.quantization is not None and not WAYS[accel.quantization].waits:
+            continue
         seen = replace(info, quantization=accel.quantization, vae_tiling=accel.vae_tiling)
         taken = phases(seen, parts, size, accel.offload)
         if most(taken) * MARGIN <= budget:

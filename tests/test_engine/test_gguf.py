@@ -305,7 +305,7 @@ def test_what_is_missing_or_twice_is_told_by_plan_and_doctor(asked, model, monke
     def refused(said, *more):
         with pytest.raises(PlanError, match=said):
             prepare([*asked, *more])
-        with pytest.raises(ModelSourceError, match=said):
+        with pytest.raises(PlanError, match=said):
             broken_files(compose_settings([*asked, *more]), str(model))
 
     assert prepare(asked).plan.variants

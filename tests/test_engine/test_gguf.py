@@ -27,6 +27,8 @@ from prior_engine.models.weights.gguf_file import read_gguf
 from tasks.errors import PlanError
 from tasks.planning.models.check import broken_files
 
+# A quarter of a minute together.
+pytestmark = pytest.mark.slow
 SCHEDULE = Schedule(num_inference_steps=3)
 WAN = "wan-t2v"
 

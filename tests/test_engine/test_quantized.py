@@ -21,6 +21,8 @@ from prior_engine.models.weights.quantized import WAYS
 from tasks.errors import PlanError
 from tasks.planning.models.check import broken_files
 
+# A quarter of a minute together.
+pytestmark = pytest.mark.slow
 WAN = "wan-t2v"
 # The class of a weight that is smaller, and how far off the end of a run may be, of the largest value there.
 PACKAGED = {"int8": ("Int8Tensor", 0.03), "int8_dynamic": ("Int8Tensor", 0.04), "nf4": ("Params4bit", 0.2)}

@@ -164,6 +164,7 @@ def test_the_two_experts_of_wan_22_are_told_their_own_guidance(stand_in):
     assert second_guidance(settings, 2.0) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["wan21-t2v-1.3b", "lightx2v-wan21-t2v-14b", "lightx2v-wan21-t2v-14b-lora"])
 def test_a_preset_is_found_among_downloaded_models(preset, stand_in, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -148,6 +148,8 @@ def models_page() -> str:
         "| Wan Fun-Control, camera control, speed control | a pipeline in diffusers, which has none for them |",
         "| Wan VACE, video to video | a sheet that names videos and masks; the engine takes both already |",
         "| Wan speech to video, Wan Animate | inputs that the engine does not take (sound, poses) |",
+        "| Weights that wait on a disk | offloading to disk in diffusers that gives the same results; tried in 0.42, it did not |",
+        "| One model over several GPUs | processes that walk together; several GPUs take different rows today |",
         "| FastWan with sparse attention | its kernel; the gates in its files are named in the log and left out |",
     ]
     return "\n".join(lines) + "\n"

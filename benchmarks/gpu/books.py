@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import torch
 
 from benchmarks.gpu.random_models import SIZES, XXL
-from prior_engine.models.account import Size, counted_of, phases
+from prior_engine.models.account import Size, counted_of, phases, with_exact
 from prior_engine.models.families import family_of
 from tasks.planning.models.memory import ARRANGEMENTS, MARGIN, most, told
 
@@ -61,7 +61,7 @@ def architecture(name: str) -> tuple[SimpleNamespace, dict[str, object]]:
     }
     said["vae"]["_class_name"] = "AutoencoderKLWan"
     info = SimpleNamespace(
-        dtype="bfloat16", family=family_of(pipeline), quantization=None, vae_tiling=False, merge_guidance=False, size_multiple=16, frame_multiple=4,
+        dtype="bfloat16", family=family_of(pipeline), quantization=None, text_quantization=None, vae_tiling=False, merge_guidance=False, size_multiple=16, frame_multiple=4,
         components=built, layout=SimpleNamespace(config=said.__getitem__),
     )  # fmt: skip
     # UMT5's word table is there under two names.
@@ -73,7 +73,8 @@ def architecture(name: str) -> tuple[SimpleNamespace, dict[str, object]]:
         }
         for part, model in built.items()
     }
-    return info, {part: counted_of(found) for part, found in shapes.items()}
+    counted = {part: counted_of(found) for part, found in shapes.items()}
+    return info, counted | {"text_encoder": with_exact(counted["text_encoder"], shapes["text_encoder"])}
 
 
 def taken(name: str, video: str, **arrangement: object) -> tuple:

@@ -10,7 +10,7 @@ from typing import Any
 from prior_engine.errors import EngineError, ModelSourceError, RequestError
 from prior_engine.loaded.memory import offload
 from prior_engine.loaded.original import from_files
-from prior_engine.models.info import EXPERTS, MAY_WAIT, ModelInfo
+from prior_engine.models.info import EXPERTS, MAY_WAIT, TEXT_ENCODERS, ModelInfo
 from prior_engine.models.spec import DEFAULT_ATTENTION, ModelSpec
 from prior_engine.models.weights.quantized import quantize
 
@@ -50,6 +50,8 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
     model.eval().requires_grad_(requires_grad=False)
     if name in EXPERTS:
         _prepare_expert(model, spec, dtype)
+    if name in TEXT_ENCODERS and spec.text_quantization is not None:
+        quantize(model, spec.text_quantization, dtype)
     if spec.offload == "group" and name in MAY_WAIT:
         offload(model, device, by_blocks=name in EXPERTS)
     else:

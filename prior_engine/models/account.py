@@ -17,6 +17,8 @@ from prior_engine.models.weights.parts import Shapes, shapes_of
 from prior_engine.models.weights.quantized import WAYS, Way
 
 GIB = 2**30
+# Tables of words and places, norms, and what UMT5's makers want exact; under both its names.
+_EXACT_TEXT = re.compile(r"shared|embed|bias|norm|\.wo\.|\.fc2\.")
 _BLOCK = re.compile(r"(?:model\.)?(?:diffusion_model\.)?(\w*blocks)\.(\d+)\.")
 # Bytes of decoding a pixel: Wan's VAE in fp32, frame by frame, which keeps what it needs of earlier frames.
 _DECODING = 20_000
@@ -51,6 +53,9 @@ class Held:
     layer: int
     block: int
     outside: int
+    # Of `whole`, what keeps its precision where the rest is put into fewer bits, and the largest layer of the rest.
+    exact: int = 0
+    widest: int | None = None
     packed: "Held | None" = None
 
 
@@ -70,6 +75,12 @@ def counted_of(shapes: Shapes, packed: Mapping[str, Weight] = _NOTHING_PACKED) -
         return held
     largest = max(weight.unpacking for weight in packed.values())
     return replace(held, packed=replace(_tally({name: weight.size for name, weight in packed.items()}), layer=largest))
+
+
+def with_exact(held: Held, shapes: Shapes) -> Held:
+    """What of a text encoder keeps its bits."""
+    rest = counted_of({name: shape for name, shape in shapes.items() if not _EXACT_TEXT.search(name)})
+    return replace(held, exact=held.whole - rest.whole, widest=rest.layer)
 
 
 def _tally(counts: Mapping[str, int]) -> Held:
@@ -102,17 +113,21 @@ def counted(info: ModelInfo) -> dict[str, Held]:
             shapes = {weight: shape for file in files for weight, shape in shapes_of(file).items()}
             asked = {weight: shape for weight, shape in shapes.items() if not is_never_asked(weight)}
             found[name] = counted_of(asked, packed)
+            if name in TEXT_ENCODERS:
+                found[name] = with_exact(found[name], asked)
     return found
 
 
 def gib(name: str, part: Held, info: ModelInfo, offload: str = "none") -> float:
     """What a component's weights take on the device at the precision of the run."""
     each = 4 if info.dtype == "float32" or (name == "vae" and info.family.vae_in_float32) else 2
-    way = way_of(info) if name in EXPERTS else None
+    way = way_of(info, name)
     stored = each if way is None else way.stored
     waits = offload != "none" and name in MAY_WAIT
+    exact = 0 if waits else part.exact
     # Of fewer bits a layer is made wide again while it works.
-    taken = _at_once(part, waits=waits) * stored + (part.layer * each if way is not None and way.widens else 0)
+    taken = (_at_once(part, waits=waits) - exact) * stored + exact * each
+    taken += (part.layer if part.widest is None else part.widest) * each if way is not None and way.widens else 0
     if part.packed is not None:
         taken += _at_once(part.packed, waits=waits) + part.packed.layer
     return taken / GIB
@@ -125,9 +140,10 @@ def _at_once(part: Held, *, waits: bool) -> int:
     return part.outside + 2 * part.block if part.block else 2 * part.layer
 
 
-def way_of(info: ModelInfo) -> Way | None:
-    """In which way the experts are in fewer bits."""
-    return None if info.quantization is None else WAYS[info.quantization]
+def way_of(info: ModelInfo, name: str = "transformer") -> Way | None:
+    """In which way a component is in fewer bits."""
+    asked = info.quantization if name in EXPERTS else info.text_quantization if name in TEXT_ENCODERS else None
+    return None if asked is None else WAYS[asked]
 
 
 def phases(info: ModelInfo, parts: Mapping[str, Held], size: Size, offload: str = "none") -> tuple[Phase, ...]:

@@ -36,6 +36,7 @@ class ModelInfo:
     quantization: str | None
     attention_backend: str
     vae_tiling: bool
+    text_quantization: str | None
     merge_guidance: bool
     compiled: bool
     fingerprint: str
@@ -83,7 +84,8 @@ class ModelInfo:
             "vae_tiling": self.vae_tiling,
         }
         # What came later is told where it is used: keys from before stay what they are.
-        return told | {name: True for name in ("merge_guidance", "compiled") if getattr(self, name)}
+        later = ("text_quantization", "merge_guidance", "compiled")
+        return told | {name: value for name in later if (value := getattr(self, name))}
 
 
 def family_at(spec: ModelSpec) -> Family:
@@ -93,9 +95,14 @@ def family_at(spec: ModelSpec) -> Family:
 
 def inspect_model(spec: ModelSpec) -> ModelInfo:
     """Read what the model says about itself; no weights enter memory."""
-    device = resolve_device(spec.device) if spec.dtype == "auto" or spec.quantization else spec.device
+    device = (
+        resolve_device(spec.device)
+        if spec.dtype == "auto" or spec.quantization or spec.text_quantization
+        else spec.device
+    )
     dtype = resolve_dtype(spec.dtype, device)
     check_quantization(spec.quantization, device, spec.offload)
+    check_quantization(spec.text_quantization, device, spec.offload, "text_quantization")
     layout = layout_of(spec)
     family = _family(spec.pipeline or str(layout.index.get("_class_name")))
     if spec.merge_guidance and not family.merges_guidance:
@@ -120,6 +127,7 @@ def inspect_model(spec: ModelSpec) -> ModelInfo:
         quantization=spec.quantization,
         attention_backend=spec.attention_backend or DEFAULT_ATTENTION,
         vae_tiling=spec.vae_tiling,
+        text_quantization=spec.text_quantization,
         merge_guidance=spec.merge_guidance,
         compiled=spec.compiled,
         fingerprint=layout.fingerprint(),

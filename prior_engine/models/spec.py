@@ -36,6 +36,7 @@ class ModelSpec:
     attention_backend: str | None = None
     deterministic: bool = True
     quantization: str | None = None
+    text_quantization: str | None = None
     offload: str = "none"
     vae_tiling: bool = False
     # The guided and the unguided pass of a step as one of twice the size.
@@ -51,6 +52,7 @@ class ModelSpec:
         _one_of("dtype", self.dtype, DTYPES)
         _one_of("offload", self.offload, OFFLOADS)
         _one_of("quantization", self.quantization, (None, *WAYS))
+        _one_of("text_quantization", self.text_quantization, (None, *WAYS))
         if self.compiled and (self.offload != "none" or self.quantization is not None):
             other = "offload" if self.offload != "none" else "quantization"
             raise RequestError(

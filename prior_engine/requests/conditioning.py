@@ -93,7 +93,7 @@ def embedding_recipe(info: ModelInfo, told: Conditioning) -> dict[str, Any]:
         "text_encoder": info.text_fingerprint,
         "family": info.family.name,
         "dtype": info.dtype,
-        "quantization": None,
+        "quantization": info.text_quantization,
         "max_sequence_length": told.max_sequence_length or info.max_sequence_length,
         "prompt": clean(told.prompt),
         "negative_prompt": clean(told.negative_prompt) if info.family.negative else None,

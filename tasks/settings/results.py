@@ -12,6 +12,9 @@ from tasks.settings.group import Group
 from tasks.settings.loras import split_loras
 from tasks.settings.tail import StepsOfTail
 
+# Ways to keep weights in fewer bits.
+Bits = Literal["float8_e4m3fn", "float8_e5m2", "int8", "int8_dynamic", "nf4"]
+
 
 class LoraSettings(Group):
     """Weights that a model wears in every run."""
@@ -178,9 +181,13 @@ class AccelSettings(Group):
         "none",
         description="group = weights of transformers and encoders stay in main memory and move to the device as they are needed",
     )
-    quantization: Literal["float8_e4m3fn", "float8_e5m2", "int8", "int8_dynamic", "nf4"] | None = Field(
+    quantization: Bits | None = Field(
         None,
         description="keep the transformers' weights in fewer bits, also for priors; changes results: float8 = plain casts; `int8`, and `int8_dynamic`, which computes in 8 bits too, by torchao; `nf4` = 4 bits by bitsandbytes",
+    )
+    text_quantization: Bits | None = Field(
+        None,
+        description="the same for text encoders; their tables of words and what their makers want exact keep their bits",
     )
     vae_tiling: bool = Field(False, description="decode in tiles: less memory; changes results")
     compiled: bool = Field(

@@ -176,3 +176,64 @@ for name in ("int8", "int8_dynamic", "nf4"):
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=True)
     assert done.stderr == ""
+
+
+# How far off the largest number may be: weights that nobody trained suffer most.
+TEXT = [("float8_e4m3fn", "float8_e4m3fn", 0.2), ("int8", "Int8Tensor", 0.1), ("nf4", "Params4bit", 0.5)]
+
+
+@pytest.mark.parametrize(("way", "sign", "off"), TEXT)
+def test_a_text_encoder_of_fewer_bits_reads_nearly_the_same(tiny, way, sign, off):
+    plain, small = (
+        Engine(ModelSpec(source=str(tiny(WAN)), device="cpu", text_quantization=one)) for one in (None, way)
+    )
+    words = told(WAN)
+    (ours,), (theirs,) = (engine.encode([words]).values() for engine in (small, plain))
+    encoder = small._components.pipe.text_encoder
+    weights = dict(encoder.named_parameters())
+    seen = {
+        name
+        for name, weight in weights.items()
+        if sign in (type(weight).__name__, str(weight.dtype).removeprefix("torch."))
+    }
+    # What makes words of numbers, and what the maker wants exact, keeps its bits.
+    assert any(".SelfAttention.q." in name for name in seen)
+    assert not any("shared" in name or "embed" in name or ".wo." in name or "norm" in name for name in seen)
+    one, other = ours.prompt["prompt_embeds"], theirs.prompt["prompt_embeds"]
+    assert not torch.equal(one, other)
+    assert (one - other).abs().max() < off * other.abs().max()
+
+
+def test_what_was_read_with_fewer_bits_has_a_name_of_its_own(tiny):
+    plain, small = (
+        Engine(ModelSpec(source=str(tiny(WAN)), device="cpu", text_quantization=one)) for one in (None, "float8_e4m3fn")
+    )
+    assert "text_quantization" not in plain.info.describe()
+    assert small.info.describe() == {**plain.info.describe(), "text_quantization": "float8_e4m3fn"}
+    assert small.embedding_recipe(told(WAN)) == {**plain.embedding_recipe(told(WAN)), "quantization": "float8_e4m3fn"}
+
+
+def test_a_run_with_it_is_resumed_to_the_same_bits_and_waits_as_well(tiny):
+    engine, prior = run(tiny, text_quantization="float8_e4m3fn")
+    again = engine.resume(prior[1], identity(WAN), told(WAN), OWN)
+    assert torch.equal(again.latents.latents, prior[-1].latents)
+    _, waiting = run(tiny, text_quantization="float8_e4m3fn", offload="group")
+    assert torch.equal(waiting[-1].latents, prior[-1].latents)
+
+
+def test_the_books_count_what_keeps_its_bits(tiny):
+    plain, small = (
+        inspect_model(ModelSpec(source=str(tiny(WAN)), device="cpu", dtype="bfloat16", text_quantization=one))
+        for one in (None, "float8_e4m3fn")
+    )
+    part = counted(plain)["text_encoder"]
+    assert 0 < part.exact < part.whole
+    saved = (gib("text_encoder", part, plain) - gib("text_encoder", part, small)) * 2**30
+    # A layer of those that are small is made wide again; the table of words is not.
+    assert saved == pytest.approx((part.whole - part.exact) - 2 * part.widest)
+    assert part.widest < part.layer
+
+
+def test_nf4_text_encoders_cannot_wait(tiny):
+    with pytest.raises(UnsupportedError, match=r"accel.text_quantization=nf4 cannot be used with accel.offload=group"):
+        inspect_model(ModelSpec(source=str(tiny(WAN)), device="cpu", text_quantization="nf4", offload="group"))

@@ -44,7 +44,7 @@ WAYS: Mapping[str, Way] = MappingProxyType(
 )
 
 
-def check_quantization(name: str | None, device: str, offload: str) -> None:
+def check_quantization(name: str | None, device: str, offload: str, setting: str = "quantization") -> None:
     """Refuse what this machine or the other settings cannot do, before anything is loaded."""
     if name is None:
         return
@@ -53,26 +53,37 @@ def check_quantization(name: str | None, device: str, offload: str) -> None:
         return
     if find_spec(way.package) is None:
         raise UnsupportedError(
-            f"accel.quantization={name} needs the package {way.package}, which is not installed; "
+            f"accel.{setting}={name} needs the package {way.package}, which is not installed; "
             f"pip install 'headstart-video[{way.package}]'"
         )
     if not device.startswith(_DEVICES):
         raise UnsupportedError(
-            f"accel.quantization={name} runs on CUDA devices and CPUs, not on {device!r}; set float8_e4m3fn, or none"
+            f"accel.{setting}={name} runs on CUDA devices and CPUs, not on {device!r}; set float8_e4m3fn, or none"
         )
     if offload != "none" and not way.waits:
         raise UnsupportedError(
-            f"accel.quantization={name} cannot be used with accel.offload={offload}, since the scales of such weights do not move "
+            f"accel.{setting}={name} cannot be used with accel.offload={offload}, since the scales of such weights do not move "
             "with them; leave one of them out"
         )
 
 
 def quantize(model: Any, name: str, dtype: "torch.dtype") -> None:
-    """Put a loaded expert's weights into fewer bits: those of the layers that diffusers' casts take as well."""
+    """Put a loaded model's weights into fewer bits: those of the layers that diffusers' casts take as well."""
     import torch
+    from diffusers.hooks import apply_layerwise_casting
 
-    if WAYS[name].package is None:
+    if WAYS[name].package is None and hasattr(model, "enable_layerwise_casting"):
         model.enable_layerwise_casting(storage_dtype=getattr(torch, name), compute_dtype=dtype)
+        return
+    if WAYS[name].package is None:
+        # A text encoder: tables of words are read, not computed with.
+        apply_layerwise_casting(
+            model,
+            storage_dtype=getattr(torch, name),
+            compute_dtype=dtype,
+            skip_modules_pattern=_exact_in(model),
+            skip_modules_classes=(torch.nn.Embedding,),
+        )
         return
     layers = dict(_layers(model))
     if not layers:
@@ -85,16 +96,22 @@ def quantize(model: Any, name: str, dtype: "torch.dtype") -> None:
 def _layers(model: Any) -> "Iterator[tuple[str, torch.nn.Linear]]":
     """Linear layers but those that have to stay exact."""
     import torch
+
+    kept = _exact_in(model)
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.nn.Linear) and not any(re.search(pattern, name) for pattern in kept):
+            yield name, layer
+
+
+def _exact_in(model: Any) -> tuple[str, ...]:
+    """Patterns of the layers that have to stay exact, by diffusers and by the model's own word."""
     from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
 
-    kept = (
+    return (
         *DEFAULT_SKIP_MODULES_PATTERN,
         *(getattr(model, "_skip_layerwise_casting_patterns", None) or ()),
         *(getattr(model, "_keep_in_fp32_modules", None) or ()),
     )
-    for name, layer in model.named_modules():
-        if isinstance(layer, torch.nn.Linear) and not any(re.search(pattern, name) for pattern in kept):
-            yield name, layer
 
 
 def _int8(model: Any, layers: "Mapping[str, torch.nn.Linear]", dtype: "torch.dtype") -> None:

@@ -66,6 +66,7 @@ def model_spec(settings: Settings, source: str, device: str = "auto") -> ModelSp
         deterministic=accel.deterministic,
         offload=accel.offload,
         quantization=accel.quantization,
+        text_quantization=accel.text_quantization,
         vae_tiling=accel.vae_tiling,
         merge_guidance=accel.merge_guidance,
         compiled=accel.compiled,

@@ -183,6 +183,8 @@ def test_a_preset_is_found_among_downloaded_models(preset, stand_in, tmp_path, m
 
     with pytest.raises(PlanError, match="not in the local hub cache"):
         keys()
+    with pytest.raises(PlanError, match=f"not in the local hub cache .*; nor is there '{tmp_path}/none/Wan-AI/"):
+        keys(f"model.root={tmp_path}/none")
     found = keys(f"model.root='{shelf}'")
     monkeypatch.setenv("HEADSTART_MODELS", str(shelf))
     assert keys() == found

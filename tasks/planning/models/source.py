@@ -12,7 +12,7 @@ from prior_engine.models.info import ModelInfo, family_at, inspect_model
 from prior_engine.models.spec import ModelSpec, resolve_device, resolve_dtype
 from tasks.errors import PlanError
 from tasks.planning.models.attention import best_attention
-from tasks.planning.models.shelf import on_shelf
+from tasks.planning.models.shelf import on_shelf, root_of
 from tasks.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def known(settings: Settings) -> ModelInfo:
     try:
         return inspect_model(spec_for(settings))
     except EngineError as error:
-        raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
+        raise _told(settings, error) from error
 
 
 def left_open(model: ModelSettings) -> list[str]:
@@ -133,7 +133,16 @@ def _family(settings: Settings) -> Family:
     try:
         return family_at(model_spec(settings, model_folder(settings.model)))
     except EngineError as error:
-        raise PlanError(f"model.source={settings.model.source!r}: {error}") from error
+        raise _told(settings, error) from error
+
+
+def _told(settings: Settings, error: EngineError) -> PlanError:
+    model, shelf = settings.model, root_of(settings.model)
+    looked = shelf is not None and model_folder(model) == model.source and "/" in model.source
+    beside = (
+        f"; nor is there {str(shelf / model.source)!r}" if looked and shelf is not None and not model.revision else ""
+    )
+    return PlanError(f"model.source={model.source!r}: {error}{beside}")
 
 
 def check_devices(settings: Settings) -> None:

@@ -30,6 +30,8 @@ WAYS: dict[str, tuple[dict[str, Any], Cache | None, float]] = {
     "accel.quantization=float8_e4m3fn": ({"quantization": "float8_e4m3fn"}, None, 4.0),
     "accel.offload=group": ({"offload": "group"}, None, 4.0),
     "accel.cache=first_block, threshold .2": ({}, Cache(kind="first_block", options={"threshold": 0.2}), 4.0),
+    # Its ratios are measured in a full run first.
+    "accel.cache=mag, threshold .12": ({}, Cache(kind="mag", options={"threshold": 0.12, "mag_ratios": (1.0,)}), 4.0),
     "accel.cache=taylorseer, interval 3": (
         {},
         Cache(kind="taylorseer", options={"cache_interval": 3, "disable_cache_before_step": 2}),
@@ -82,12 +84,16 @@ def main():
     start = chosen.steps // 3
     torch.set_num_threads(1)  # so that seconds of the processor do not see what else the machine does
     with tempfile.TemporaryDirectory() as scratch:
+        torch.manual_seed(0)
         source = str(build(Path(scratch) / "model", chosen.width, chosen.layers))
 
         def prepared(more, cache, guidance):
             engine = Engine(ModelSpec(source=source, device="cpu", **more))
             told = replace(TOLD, guidance=guidance)
             prior = list(engine.record(identity, told, schedule))[start]
+            if cache is not None and cache.kind == "mag":
+                _, ratios = engine.calibrate(identity, told, schedule)
+                cache = replace(cache, options={**cache.options, "mag_ratios": ratios})
             counted = Counted(engine)
             return counted, lambda: engine.resume(prior, identity, told, schedule, options=RunOptions(cache=cache))
 

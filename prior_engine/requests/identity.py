@@ -1,12 +1,16 @@
 """What stays fixed over all variants of a prior, checked on construction and fitted to the model."""
 
 import warnings
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
 from prior_engine.errors import RequestError, RoundedUpWarning, UnsupportedError
 from prior_engine.models.info import ModelInfo
 from prior_engine.requests.pictures import Clip, Picture
+
+# What an identity may be given beside its prompt.
+INPUTS = ("image", "last_image", "video", "mask", "references")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,16 +50,11 @@ class Identity:
 
         Sizes are rounded up, with a warning that names both values, as Wan users know it.
         """
-        self._check_inputs(info)
-        if info.family.trims_strength and self.video is not None:
-            self._check_video(self.video, info)
+        check_inputs(info, {name for name in INPUTS if getattr(self, name)})
         size = info.size_multiple
-        height, width = (-(-value // size) * size for value in (self.height, self.width))
-        frames = (
-            1
-            if info.family.media == "image"
-            else -(-(self.frames - 1) // info.frame_multiple) * info.frame_multiple + 1
-        )
+        height, width, frames = size_made(info, self.height, self.width, self.frames)
+        if info.family.trims_strength and self.video is not None:
+            self._check_video(self.video, frames, info)
         if (height, width) != (self.height, self.width):
             warnings.warn(
                 f"height x width {self.height}x{self.width} is rounded up to {height}x{width}, "
@@ -73,24 +72,13 @@ class Identity:
             return self
         return replace(self, height=height, width=width, frames=frames)
 
-    def _check_video(self, video: Clip, info: ModelInfo) -> None:
+    def _check_video(self, video: Clip, frames: int, info: ModelInfo) -> None:
         count = len(video.frames)
-        if count != self.frames or (count - 1) % info.frame_multiple:
+        if count != frames:
             raise RequestError(
                 f"the video has {count} frames and {self.frames} are asked for; "
                 f"give a video of {info.frame_multiple}n+1 frames and ask for as many"
             )
-
-    def _check_inputs(self, info: ModelInfo) -> None:
-        given = {name for name in ("image", "last_image", "video", "mask", "references") if getattr(self, name)}
-        extra, lacking = given - info.family.takes, info.family.needs - given
-        if extra:
-            raise UnsupportedError(
-                f"the model family {info.family.name!r} takes no {', '.join(sorted(extra))}; "
-                f"it takes {sorted(info.family.takes) or 'a prompt only'}"
-            )
-        if lacking:
-            raise RequestError(f"the model family {info.family.name!r} needs {', '.join(sorted(lacking))}; give it")
 
     def describe(self) -> dict[str, Any]:
         """The identity for recipes and pins."""
@@ -107,3 +95,22 @@ class Identity:
             "mask": self.mask and self.mask.describe(),
             "references": [picture.describe() for picture in self.references],
         }
+
+
+def size_made(info: ModelInfo, height: int, width: int, frames: int) -> tuple[int, int, int]:
+    """Height, width and frames that the model makes where these are asked for: the next ones that it can."""
+    size, step = info.size_multiple, info.frame_multiple
+    length = 1 if info.family.media == "image" else -(-(frames - 1) // step) * step + 1
+    return -(-height // size) * size, -(-width // size) * size, length
+
+
+def check_inputs(info: ModelInfo, given: AbstractSet[str]) -> None:
+    """Refuse what the model does not take, and the lack of what it needs."""
+    extra, lacking = given - info.family.takes, info.family.needs - given
+    if extra:
+        raise UnsupportedError(
+            f"the model family {info.family.name!r} takes no {', '.join(sorted(extra))}; "
+            f"it takes {sorted(info.family.takes) or 'a prompt only'}"
+        )
+    if lacking:
+        raise RequestError(f"the model family {info.family.name!r} needs {', '.join(sorted(lacking))}; give it")

@@ -32,7 +32,8 @@ class Picture:
 
         if isinstance(source, Image.Image):
             buffer = io.BytesIO()
-            source.save(buffer, format="PNG", exif=source.getexif())
+            # Frames of a video are many: a little larger is much sooner done.
+            source.save(buffer, format="PNG", exif=source.getexif(), compress_level=1)
             data = buffer.getvalue()
         elif isinstance(source, bytes):
             data = source

@@ -9,14 +9,15 @@ from typing import Any
 from prior_engine.errors import EngineError
 from prior_engine.models.info import ModelInfo
 from prior_engine.requests.conditioning import Conditioning, Lora
-from prior_engine.requests.identity import Identity
+from prior_engine.requests.identity import INPUTS, Identity, check_inputs, size_made
 from prior_engine.requests.pictures import Picture
 from prior_engine.requests.prompt_length import PromptLength
 from tasks.planning.advice import Advice, guidance_of, second_guidance
 from tasks.planning.distilled import guidance_refusal
 from tasks.settings import Settings
 from tasks.sheets.local_file import open_checked
-from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
+from tasks.sheets.media.clips import Clips, Size, Video
+from tasks.sheets.media.pictures import PictureError, open_picture, resolve_picture
 from tasks.sheets.rows import Row
 
 
@@ -32,10 +33,12 @@ class Given:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _pictures: dict[str, Picture | None] = field(default_factory=dict)
+    _videos: dict[tuple[Any, ...], Video | None] = field(default_factory=dict)
     _loras: dict[str, Lora] = field(default_factory=dict)
     _identities: dict[tuple[Any, ...], Identity | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._clips = Clips(self.settings.sheet, self.root)
         self.lengths = PromptLength(self.info, self.settings.model.max_sequence_length)
         if self.lengths.unknown:
             self.notes.append(f"prompts may be cut off after {self.lengths.limit} tokens: {self.lengths.unknown}")
@@ -44,14 +47,16 @@ class Given:
     def identity_of(self, row: Row) -> Identity | None:
         """What stays fixed over the rows of an identity, or None, with the problem told."""
         height, width, frames = self.settings.model.size
-        signature = (row.base_prompt, row.seed, row.image, row.last_image, row.width, row.height, row.frames)
+        named = tuple(getattr(row, name) for name in INPUTS)
+        signature = (row.base_prompt, row.seed, *named, row.width, row.height, row.frames)
         if signature in self._identities:
             return self._identities[signature]
         identity: Identity | None = None
         if row.base_prompt != row.prompt:
             self._check_length(f"{row.place}, column base_prompt", row.base_prompt)
-        image, last = (self._picture(row, column) for column in ("image", "last_image"))
-        if (row.image is None) == (image is None) and (row.last_image is None) == (last is None):
+        asked = row.height or height, row.width or width, row.frames or frames
+        inputs = self._inputs(row, Size(*size_made(self.info, *asked)))
+        if inputs is not None:
             try:
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always")
@@ -59,11 +64,10 @@ class Given:
                         prompt=row.base_prompt,
                         negative_prompt=self.settings.negative,
                         seed=self.settings.seed if row.seed is None else row.seed,
-                        height=row.height or height,
-                        width=row.width or width,
-                        frames=row.frames or frames,
-                        image=image,
-                        last_image=last,
+                        height=asked[0],
+                        width=asked[1],
+                        frames=asked[2],
+                        **inputs,
                     ).fitted(self.info)
                 self.notes += [f"{row.place}: {note.message}" for note in caught]
             except EngineError as error:
@@ -71,10 +75,44 @@ class Given:
         self._identities[signature] = identity
         return identity
 
-    def _picture(self, row: Row, column: str) -> Picture | None:
+    def _inputs(self, row: Row, size: Size) -> dict[str, Any] | None:
+        """Pictures and videos of a row's identity by their columns, or None, with all that is wrong told."""
+        named = {column for column in INPUTS if getattr(row, column) is not None}
+        before = len(self.problems)
+        try:
+            check_inputs(self.info, named)
+        except EngineError as error:
+            self.problems.append(f"{row.place}: {error}")
+        # No video is decoded for a model that takes none.
+        named &= self.info.family.takes
+        found: dict[str, Any] = {
+            column: self._picture(row, column, getattr(row, column))
+            for column in ("image", "last_image")
+            if column in named
+        }
+        if "references" in named:
+            found["references"] = tuple(self._picture(row, "references", one) for one in row.references or ())
+        videos: dict[str, Video | None] = {}
+        for column in ("video", "mask"):
+            if column in named:
+                videos[column] = self._video(row, column, size, videos.get("video"))
+        found |= {column: video and video.clip for column, video in videos.items()}
+        lacking = any(None in (part if isinstance(part, tuple) else (part,)) for part in found.values())
+        return None if lacking or len(self.problems) > before else found
+
+    def _video(self, row: Row, column: str, size: Size, video: Video | None) -> Video | None:
         named = getattr(row, column)
-        if named is None:
-            return None
+        known = (column, named, size, video and video.own)
+        if known not in self._videos:
+            self._videos[known] = None
+            try:
+                read = self._clips.video(named, size) if column == "video" else self._clips.mask(named, size, video)
+                self._videos[known] = read
+            except PictureError as error:
+                self.problems.append(f"{row.place}, column {column}: {error}")
+        return self._videos[known]
+
+    def _picture(self, row: Row, column: str, named: str) -> Picture | None:
         if named not in self._pictures:
             picture = None
             try:

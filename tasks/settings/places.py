@@ -19,10 +19,13 @@ class SheetSettings(Group):
     format: Literal["auto", "csv", "tsv", "jsonl", "yaml", "parquet"] = Field("auto", description="auto = by file name")
     identities: str | None = Field(None, description="a second file with the columns of the identities")
     allow_roots: tuple[str, ...] = Field(
-        (), description="folders or URL prefixes that images may come from, besides the sheet's own folder"
+        (), description="folders or URL prefixes that images and videos may come from, besides the sheet's own folder"
     )
-    allow_http: bool = Field(False, description="allow http(s) images")
+    allow_http: bool = Field(False, description="allow http(s) images and videos")
     max_image_pixels: int = Field(40_000_000, gt=0, description="larger images are refused before they are decoded")
+    max_video_pixels: int = Field(10_000_000, gt=0, description="videos with larger frames are refused")
+    max_video_frames: int = Field(10_000, gt=0, description="videos of more frames are refused, however few are wanted")
+    max_video_seconds: float = Field(600.0, gt=0, description="longer videos are refused")
     max_rows: int = Field(100_000, gt=0, description="more rows than this after expansion are refused")
     ignore_unknown: bool = Field(False, description="ignore unknown columns, with a note; otherwise they are refused")
 

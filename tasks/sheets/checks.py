@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tasks.sheets.columns import nearest
 from tasks.sheets.raw import shown
@@ -48,14 +49,24 @@ def _endless(by_id: Mapping[str, Row]) -> set[str]:
     return {row_id for row_id, is_endless in endless.items() if is_endless}
 
 
+# What a second one is called.
+_OF_ONE = {
+    "image": "pictures",
+    "last_image": "pictures",
+    "video": "videos",
+    "mask": "masks",
+    "references": "sets of references",
+}
+
+
 def picture_problems(rows: Sequence[Row]) -> list[str]:
-    """One identity is one picture: two would be two priors under one name."""
+    """One identity is one picture, or one video: two would be two priors under one name."""
     problems = []
-    for column in ("image", "last_image"):
+    for column, many in _OF_ONE.items():
         for identity, places in _said_of_identities(rows, column).items():
             (picture, there), *others = places.items()
             problems += [
-                f"{place}, column {column}: identity {identity!r} has two pictures, {shown(picture)} ({there}) and {shown(other)} (here); "
+                f"{place}, column {column}: identity {identity!r} has two {many}, {shown(picture)} ({there}) and {shown(other)} (here); "
                 "give the second its own identity name"
                 for other, place in others
             ]
@@ -71,9 +82,9 @@ def base_prompt_notes(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _said_of_identities(rows: Sequence[Row], column: str) -> dict[str, dict[str | None, str]]:
+def _said_of_identities(rows: Sequence[Row], column: str) -> dict[str, dict[Any, str]]:
     """Each identity's different values in a column, with the first place of each."""
-    said: dict[str, dict[str | None, str]] = {}
+    said: dict[str, dict[Any, str]] = {}
     for row in rows:
         said.setdefault(row.identity, {}).setdefault(getattr(row, column), row.place)
     return said

@@ -123,6 +123,12 @@ def _few(parts: tuple[Any, ...]) -> tuple[Any, ...]:
     return parts
 
 
+def _paths(value: Any) -> tuple[str, ...] | None:
+    """Several with `;`, in their order."""
+    parts = value if isinstance(value, list | tuple) else _text(str(value)).split(";")
+    return _few(tuple(text for part in parts if (text := _text(str(part))))) or None
+
+
 def _loras(value: Any) -> tuple[tuple[str, float], ...]:
     """`path` or `path:weight`, several with `;`."""
     parts = value if isinstance(value, list | tuple) else _text(str(value)).split(";")
@@ -146,6 +152,19 @@ COLUMNS: dict[str, Column] = {
         _text, "picture of the identity, for image-to-video models: path or URL; one per identity", of_identity=True
     ),
     "last_image": Column(_text, "last frame, for first-last-frame models: path or URL", of_identity=True),
+    "video": Column(
+        _text,
+        "video of the identity, for video to video and VACE: an mp4, mov, webm or gif, or a folder or pattern of pictures in the order of their names; the first frames are taken, in the row's size",
+        of_identity=True,
+    ),
+    "mask": Column(
+        _text,
+        "what of the video is made anew, for VACE: white is, black stays; like `video`, or one picture for all frames",
+        of_identity=True,
+    ),
+    "references": Column(
+        _paths, "pictures of what the video is to show, for VACE: paths or URLs, separated by ;", of_identity=True
+    ),
     "base_prompt": Column(_text, "prompt of the prior; if missing, the identity's first prompt", of_identity=True),
     "negative_prompt": Column(_text, "what the variant should not show"),
     "seed": Column(_seeds, "seed of the prior's noise; a range such as 1..4 makes one row per seed", of_identity=True),

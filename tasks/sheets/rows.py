@@ -10,6 +10,8 @@ from typing import Literal
 from prior_engine.requests.steps import Tail
 
 _LATER = ("start", "prior")
+# Those of which a value does not tell the column.
+_NAMED = ("video", "mask", "references")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,9 @@ class Row:
     negative_prompt: str | None = None
     image: str | None = None
     last_image: str | None = None
+    video: str | None = None
+    mask: str | None = None
+    references: tuple[str, ...] | None = None
     seed: int | None = None
     start_step: int | str | None = None
     start: str | None = None
@@ -40,7 +45,8 @@ class Row:
     @property
     def later(self) -> list[str]:
         """Values of columns that came later: rows without them keep the digest that they had."""
-        return [str(value) for name in _LATER if (value := getattr(self, name)) is not None]
+        plain = [str(value) for name in _LATER if (value := getattr(self, name)) is not None]
+        return plain + [f"{name}={value}" for name in _NAMED if (value := getattr(self, name)) is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,7 @@ class Sheet:
     @property
     def digest(self) -> str:
         """Content of the rows: the same rows, the same digest, whatever the file is called."""
-        names = [name for name in Row.__dataclass_fields__ if name not in {"place", *_LATER}]
+        names = [name for name in Row.__dataclass_fields__ if name not in {"place", *_LATER, *_NAMED}]
         whole = hashlib.sha256(b"[")
         # One list in JSON, row by row: all of it at once may be far longer than the sheet.
         for index, row in enumerate(self.rows):

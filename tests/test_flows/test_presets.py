@@ -28,6 +28,8 @@ STAND_INS = {
     "wan21-i2v-14b-480p": "wan-i2v",
     "wan21-i2v-14b-720p": "wan-i2v",
     "wan21-flf2v-14b-720p": "wan-flf2v",
+    "wan21-vace-1.3b": "wan-vace",
+    "wan21-vace-14b": "wan-vace",
     "wan22-t2v-a14b": "wan-t2v-two-experts",
     "wan22-i2v-a14b": "wan-i2v-two-experts",
     "wan22-ti2v-5b": "wan-ti2v",

@@ -13,7 +13,7 @@ from flows.prepare import prepare
 from tasks.errors import SheetError
 from tasks.settings import SheetSettings
 from tasks.sheets.load import load_sheet
-from tasks.sheets.pictures import PictureError, open_picture, resolve_picture
+from tasks.sheets.media.pictures import PictureError, open_picture, resolve_picture
 
 
 @pytest.fixture

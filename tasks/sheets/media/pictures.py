@@ -63,7 +63,7 @@ def _below_url(location: str, root: str) -> bool:
     return "://" in root and ".." not in location.split("/") and (location + "/").startswith(root.rstrip("/") + "/")
 
 
-def open_picture(location: str, max_pixels: int) -> Picture:
+def open_picture(location: str, max_pixels: int, setting: str = "sheet.max_image_pixels") -> Picture:
     """Read and check one picture: present, a known format, not huge, whole."""
     import fsspec
     from PIL import Image, UnidentifiedImageError
@@ -84,9 +84,7 @@ def open_picture(location: str, max_pixels: int) -> Picture:
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
             if width * height > max_pixels:
-                raise PictureError(
-                    f"{location!r} has {width}x{height} pixels, more than sheet.max_image_pixels={max_pixels}"
-                )
+                raise PictureError(f"{location!r} has {width}x{height} pixels, more than {setting}={max_pixels}")
             return Picture.open(data)
     except PictureError:
         raise

@@ -1,0 +1,1 @@
+"""Pictures and videos that a sheet names, opened within bounds."""

@@ -46,6 +46,8 @@ def arguments(
         chosen["mask"] = identity.mask.images()
     if identity.references:
         chosen["reference_images"] = [picture.image() for picture in identity.references]
+    if identity.control_scale is not None:
+        chosen["conditioning_scale"] = identity.control_scale
     return chosen
 
 

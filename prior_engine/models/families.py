@@ -106,7 +106,7 @@ FAMILIES: tuple[Family, ...] = (
         "wan-vace",
         "WanVACEPipeline",
         "Wan VACE",
-        takes=frozenset({"video", "mask", "references"}),
+        takes=frozenset({"video", "mask", "references", "control_scale"}),
         single_batch="its pipeline makes one video at a time",
         no_block_cache="its control hints are added between the blocks, and a cache that skips blocks would add them twice",
         notes="reference frames stay in the latents until they are decoded",

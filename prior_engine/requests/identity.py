@@ -10,7 +10,7 @@ from prior_engine.models.info import ModelInfo
 from prior_engine.requests.pictures import Clip, Picture
 
 # What an identity may be given beside its prompt.
-INPUTS = ("image", "last_image", "video", "mask", "references")
+INPUTS = ("image", "last_image", "video", "mask", "references", "control_scale")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +28,8 @@ class Identity:
     video: Clip | None = None
     mask: Clip | None = None
     references: tuple[Picture, ...] = ()
+    # How far VACE follows its video and references; None = as the pipeline has it.
+    control_scale: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "frames"):
@@ -36,6 +38,8 @@ class Identity:
                 raise RequestError(f"{name}={value!r} is not a whole number above 0")
         if not 0 <= self.seed < 2**64:
             raise RequestError(f"seed={self.seed!r} is outside 0 .. 2**64-1")
+        if self.control_scale is not None and not 0 <= self.control_scale < float("inf"):
+            raise RequestError(f"control_scale={self.control_scale!r} is not a number from 0")
         if self.last_image is not None and self.image is None:
             raise RequestError("a last image was given without a first image; give both or neither")
         if self.mask is not None and self.video is None:
@@ -50,7 +54,7 @@ class Identity:
 
         Sizes are rounded up, with a warning that names both values, as Wan users know it.
         """
-        check_inputs(info, {name for name in INPUTS if getattr(self, name)})
+        check_inputs(info, {name for name in INPUTS if getattr(self, name) not in (None, ())})
         size = info.size_multiple
         height, width, frames = size_made(info, self.height, self.width, self.frames)
         if info.family.trims_strength and self.video is not None:
@@ -82,7 +86,7 @@ class Identity:
 
     def describe(self) -> dict[str, Any]:
         """The identity for recipes and pins."""
-        return {
+        told = {
             "prompt": self.prompt,
             "negative_prompt": self.negative_prompt,
             "seed": self.seed,
@@ -95,6 +99,8 @@ class Identity:
             "mask": self.mask and self.mask.describe(),
             "references": [picture.describe() for picture in self.references],
         }
+        # What came later is told where it is used: keys from before stay what they are.
+        return told if self.control_scale is None else told | {"control_scale": self.control_scale}
 
 
 def size_made(info: ModelInfo, height: int, width: int, frames: int) -> tuple[int, int, int]:

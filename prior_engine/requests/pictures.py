@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from prior_engine.errors import RequestError
 
@@ -43,7 +43,9 @@ class Picture:
             except OSError as problem:
                 raise RequestError(f"the picture {str(source)!r} cannot be read: {problem}") from None
         try:
-            rgb = _upright(data)
+            # What is plain already need not be decoded again to be known.
+            known = isinstance(source, Image.Image) and source.mode == "RGB" and not source.getexif()
+            rgb = cast("Image.Image", source) if known else _upright(data)
         except (UnidentifiedImageError, OSError) as problem:
             raise RequestError(f"the picture cannot be decoded: {problem}") from None
         pixels = hashlib.sha256(f"{rgb.width}x{rgb.height}".encode() + rgb.tobytes()).hexdigest()

@@ -92,6 +92,8 @@ class Given:
         }
         if "references" in named:
             found["references"] = tuple(self._picture(row, "references", one) for one in row.references or ())
+        if "control_scale" in named:
+            found["control_scale"] = row.control_scale
         videos: dict[str, Video | None] = {}
         for column in ("video", "mask"):
             if column in named:

@@ -26,6 +26,11 @@ class SheetSettings(Group):
     max_video_pixels: int = Field(10_000_000, gt=0, description="videos with larger frames are refused")
     max_video_frames: int = Field(10_000, gt=0, description="videos of more frames are refused, however few are wanted")
     max_video_seconds: float = Field(600.0, gt=0, description="longer videos are refused")
+    max_all_video_pixels: int = Field(
+        4_000_000_000,
+        gt=0,
+        description="of the frames of all videos together, in the sizes that are made of them; a sheet with more is refused",
+    )
     max_rows: int = Field(100_000, gt=0, description="more rows than this after expansion are refused")
     ignore_unknown: bool = Field(False, description="ignore unknown columns, with a note; otherwise they are refused")
 

@@ -165,6 +165,9 @@ COLUMNS: dict[str, Column] = {
     "references": Column(
         _paths, "pictures of what the video is to show, for VACE: paths or URLs, separated by ;", of_identity=True
     ),
+    "control_scale": Column(
+        _number, "how far VACE follows its video and references; 1 if missing, 0 = not at all", of_identity=True
+    ),
     "base_prompt": Column(_text, "prompt of the prior; if missing, the identity's first prompt", of_identity=True),
     "negative_prompt": Column(_text, "what the variant should not show"),
     "seed": Column(_seeds, "seed of the prior's noise; a range such as 1..4 makes one row per seed", of_identity=True),

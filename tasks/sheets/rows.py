@@ -11,7 +11,7 @@ from prior_engine.requests.steps import Tail
 
 _LATER = ("start", "prior")
 # Those of which a value does not tell the column.
-_NAMED = ("video", "mask", "references")
+_NAMED = ("video", "mask", "references", "control_scale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Row:
     video: str | None = None
     mask: str | None = None
     references: tuple[str, ...] | None = None
+    control_scale: float | None = None
     seed: int | None = None
     start_step: int | str | None = None
     start: str | None = None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from engine_cases import ALL_KINDS, BOTH_DTYPES, identity, own_schedule, plain_arguments, told
+from engine_cases import ALL_KINDS, BOTH_DTYPES, OWN, identity, own_schedule, plain_arguments, told
 
 from prior_engine import ResumeOptions, RunOptions, Snapshot
 
@@ -13,14 +13,14 @@ def plain(tiny):
     """The pipeline as a user of diffusers has it, with nothing of ours in it."""
     from diffusers import DiffusionPipeline
 
-    def run(kind, output_type, dtype="float32"):
+    def run(kind, output_type, dtype="float32", **more):
         dtypes = {"default": getattr(torch, dtype)}
         if kind.startswith("wan"):
             dtypes["vae"] = torch.float32  # as its makers ask for
         pipe = DiffusionPipeline.from_pretrained(tiny(kind), dtype=dtypes)
         pipe.set_progress_bar_config(disable=True)
         generator = torch.Generator("cpu").manual_seed(7)
-        return pipe(**plain_arguments(kind), generator=generator, output_type=output_type, return_dict=False)[0]
+        return pipe(**plain_arguments(kind), **more, generator=generator, output_type=output_type, return_dict=False)[0]
 
     return run
 
@@ -42,6 +42,12 @@ def priors(engine):
 @ALL_KINDS
 def test_a_recorded_run_is_the_plain_pipelines_own(kind, dtype, plain, priors):
     assert torch.equal(plain(kind, "latent", dtype), priors(kind, dtype)[-1].latents)
+
+
+def test_the_scale_of_the_control_is_the_plain_pipelines_own(plain, engine):
+    (*_, last) = engine("wan-vace").record(identity("wan-vace", control_scale=0.5), told("wan-vace"), OWN)
+    assert torch.equal(plain("wan-vace", "latent", conditioning_scale=0.5), last.latents)
+    assert not torch.equal(plain("wan-vace", "latent"), last.latents)
 
 
 @BOTH_DTYPES

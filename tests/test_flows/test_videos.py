@@ -92,9 +92,11 @@ def test_a_sheet_of_video_to_video_runs_once_and_as_told_by_hand(place, tiny):
 
 @pytest.mark.process
 def test_a_sheet_of_vace_runs_once_and_as_told_by_hand(place, tiny):
-    cells = "frames,half.png,hat.png;coat.png"
+    cells = "frames,half.png,hat.png;coat.png,0.6"
     more = ["start_step=1", "tail=exact", "start=snapshot", "runner.devices=cpu"]
-    settings = told(place, tiny["wan-vace"], "video,mask,references", f"fox,a fox runs,a fox,{cells}", more=more)
+    settings = told(
+        place, tiny["wan-vace"], "video,mask,references,control_scale", f"fox,a fox runs,a fox,{cells}", more=more
+    )
     first = rendered(settings)
     assert (first.done, first.failed) == (1, ())
     again = rendered(settings)
@@ -107,6 +109,7 @@ def test_a_sheet_of_vace_runs_once_and_as_told_by_hand(place, tiny):
         video=Clip.open(clip(1)[:5]),
         mask=Clip.open([place / "half.png"] * 5),
         references=(Picture.open(picture(3)), Picture.open(picture(4))),
+        control_scale=0.6,
     )
     key, latents = by_hand(settings, identity)
     assert latents_of(place, key).equal(latents)
@@ -123,6 +126,9 @@ def test_a_file_is_read_as_it_was_written(place, tiny, ending):
         )
     elif ending != "mp4":
         converted(place / "own.mp4", place / f"own.{ending}")
+    # A link may lead to a file of another name.
+    (place / f"own.{ending}").rename(place / "kept")
+    (place / f"own.{ending}").symlink_to(place / "kept")
     settings = told(place, tiny["wan-v2v"], "video", f"fox,a fox runs,a fox,own.{ending}")
     (prior,) = prepare(settings).plan.priors
     read = prior.identity.video.images()
@@ -166,6 +172,20 @@ def test_the_same_pixels_are_the_same_key_and_other_pixels_another(place, tiny):
     assert of("frames") == others[0]
     Image.new("RGB", (32, 32), "blue").save(place / "frames" / "04.png")
     assert of("frames") != others[0]
+
+
+def test_how_far_the_video_is_followed_is_in_the_key_where_it_is_said(place, tiny):
+    def of(columns, cells):
+        settings = told(place, tiny["wan-vace"], columns, f"fox,a fox runs,a fox,{cells}")
+        (prior,) = prepare(settings).plan.priors
+        return prior.key, prior.recipe["identity"], prior.identity.control_scale
+
+    plain, recipe, scale = of("video", "frames")
+    assert (scale, "control_scale" in recipe) == (None, False)
+    assert of("video,control_scale", "frames,")[0] == plain
+    others = [of("video,control_scale", f"frames,{cell}") for cell in ("0", "0.5", "1")]
+    assert [(recipe["control_scale"], scale) for _, recipe, scale in others] == [(0, 0), (0.5, 0.5), (1, 1)]
+    assert len({plain, *(key for key, *_ in others)}) == 4
 
 
 def test_frames_are_sized_to_what_the_row_makes(place, tiny):

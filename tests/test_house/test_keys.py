@@ -357,6 +357,7 @@ def test_what_no_sheet_can_say_is_told_apart_as_well(world):
             (replace(identity, references=(red,)), told, schedule.describe()),
             (replace(identity, references=(red, one_pixel)), told, schedule.describe()),
             (replace(identity, references=(one_pixel, red)), told, schedule.describe()),
+            *((replace(identity, control_scale=x), told, schedule.describe()) for x in (0, 1, 0.5)),
             (identity, replace(told, guidance_2=1.5), schedule.describe()),
             *(
                 (identity, replace(told, loras=(replace(lora, expert=x),)), schedule.describe())

@@ -92,8 +92,16 @@ def test_all_are_told_at_once(folder, models):
 
 SETTINGS = [
     ("sheet.max_video_frames=8", "'nine' has 9 frames, more than sheet.max_video_frames=8"),
+    ("sheet.max_all_video_pixels=999999", "with 'nine' the videos of this sheet have more pixels than sheet.max_all_video_pixels=999999; raise it or split the sheet"),
     ("sheet.max_video_pixels=1000", "'{folder}/nine/0.png' has 32x32 pixels, more than sheet.max_video_pixels=1000"),
-]
+]  # fmt: skip
+
+
+def test_many_sizes_of_one_video_are_counted_together(folder, models):
+    cells = [f"nine,one.png,{32 + 16 * number}" for number in range(4)]
+    rest = ["sheet.max_all_video_pixels=7000000"]
+    (found,) = problems(folder, models[KIND], "video,mask,width", *cells, more=rest)
+    assert found.startswith("s.csv:5, column mask: with 'one.png' the videos of this sheet have more pixels than")
 
 
 @pytest.mark.parametrize(("setting", "sentence"), SETTINGS)
@@ -139,7 +147,8 @@ def test_a_video_that_is_none_or_half_of_one_is_refused(folder, models):
         ("wan-v2v", "video,mask", "nine,one.png", "the model family 'wan-v2v' takes no mask; it takes ['video']"),
         ("wan-i2v", "image,references", "one.png,one.png", "the model family 'wan-i2v' takes no references; it takes ['image', 'last_image']"),
         ("wan-v2v", "tags", "x", "the model family 'wan-v2v' needs video; give it"),
-        (KIND, "image", "one.png", "the model family 'wan-vace' takes no image; it takes ['mask', 'references', 'video']"),
+        ("wan-v2v", "video,control_scale", "nine,0", "the model family 'wan-v2v' takes no control_scale; it takes ['video']"),
+        (KIND, "image", "one.png", "the model family 'wan-vace' takes no image; it takes ['control_scale', 'mask', 'references', 'video']"),
     ],
 )  # fmt: skip
 def test_a_family_says_what_it_cannot_take_and_what_it_needs(folder, models, kind, columns, cell, sentence):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 import subprocess
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from prior_engine.requests.pictures import Clip, Picture
 from prior_engine.video import WHAT_TO_DO
 from tasks.settings import SheetSettings
+from tasks.sheets.local_file import local_path
 from tasks.sheets.media.film import FORMATS, broken, opened_film
 from tasks.sheets.media.pictures import PictureError, open_picture, resolve_picture
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+# What opening a video costs, however small it is, in pixels.
+_AT_LEAST = 1_000_000
 _PLACES = "give an mp4, mov, webm or gif, or a folder or pattern of pictures, by a path relative to the sheet's folder"
 
 
@@ -43,11 +46,13 @@ class Clips:
 
     settings: SheetSettings
     root: str
+    _pixels: int = field(default=0, init=False)
 
     def video(self, named: str, size: Size) -> Video:
         """The first frames of a video file, or of pictures in the order of their names."""
         if _is_picture(named):
             raise PictureError(f"{named!r} is one picture; {_PLACES}")
+        self._count(named, size, size.frames)
         return self._film(named, size) if _ending(named) in FORMATS else self._pictures(named, size)
 
     def mask(self, named: str, size: Size, video: Video | None) -> Video:
@@ -59,7 +64,18 @@ class Clips:
             )
         return found
 
+    def _count(self, named: str, size: Size, frames: int) -> None:
+        """Bounds what a small sheet can have read by naming many videos in many sizes."""
+        most = self.settings.max_all_video_pixels
+        self._pixels += max(frames * size.height * size.width, _AT_LEAST)
+        if self._pixels > most:
+            raise PictureError(
+                f"with {named!r} the videos of this sheet have more pixels than sheet.max_all_video_pixels={most}; "
+                "raise it or split the sheet"
+            )
+
     def _still(self, named: str, size: Size) -> Video:
+        self._count(named, size, 1)
         picture = open_picture(resolve_picture(named, self.root, self.settings), self.settings.max_image_pixels)
         return Video(Clip(frames=(_sized(picture, size),) * size.frames), (picture.width, picture.height))
 
@@ -67,7 +83,7 @@ class Clips:
         settings = self.settings
         location = resolve_picture(named, self.root, settings)
         try:
-            with opened_film(location, named) as film:
+            with opened_film(location, named, FORMATS[_ending(named)]) as film:
                 if film.width * film.height > settings.max_video_pixels:
                     raise PictureError(_too_many_pixels(named, film.width, film.height, settings))
                 if film.seconds > settings.max_video_seconds:
@@ -117,7 +133,8 @@ class Clips:
         settings, first = self.settings, None
         for location in locations:
             # Each may be a link to somewhere else.
-            real = resolve_picture(location, self.root, settings)
+            named = location if local_path(self.root) is not None else f"file://{location}"
+            real = resolve_picture(named, self.root, settings)
             picture = open_picture(real, settings.max_video_pixels, "sheet.max_video_pixels")
             first = first or picture
             if (picture.width, picture.height) != (first.width, first.height):

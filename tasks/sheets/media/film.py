@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from tasks.sheets.local_file import open_checked
@@ -68,12 +67,11 @@ def _reading(form: str, *more: str) -> list[str]:
 
 
 @contextmanager
-def opened_film(location: str, named: str) -> Iterator[Film]:
+def opened_film(location: str, named: str, form: str) -> Iterator[Film]:
     """The file as a copy that nobody changes meanwhile; `named` is what the sheet calls it."""
     import fsspec
 
-    ending = Path(location).suffix.lower()
-    with tempfile.NamedTemporaryFile(suffix=ending) as copy:
+    with tempfile.NamedTemporaryFile() as copy:
         with fsspec.open(location, "rb") if "://" in location else open_checked(location) as file:
             left = MAX_BYTES
             while left >= 0 and (data := file.read(2**20)):
@@ -82,7 +80,7 @@ def opened_film(location: str, named: str) -> Iterator[Film]:
         if left < 0:
             raise PictureError(f"{named!r} is larger than {MAX_BYTES >> 20} MiB; give a smaller video")
         copy.flush()
-        film = _probed(copy.name, FORMATS[ending])
+        film = _probed(copy.name, form)
         if film is None:
             raise PictureError(broken(named))
         yield film

@@ -6,6 +6,7 @@ carries the mark `process`, alone or for its whole file. All others are marked `
 
 import gc
 import sys
+import threading
 from multiprocessing.process import BaseProcess
 
 import pytest
@@ -48,6 +49,36 @@ def _asked_by_a_library():
     return False
 
 
+class _OneAtATime:
+    """Python 3.11 refuses a trace function while another thread installs one, and a thread that is refused never runs.
+
+    Coverage has every thread install one as it starts, so a pool of a library would lose a worker by chance.
+    """
+
+    def __init__(self):
+        self.lock = threading.RLock()
+
+    def __getattr__(self, name):
+        return getattr(sys, name)
+
+    def settrace(self, function):
+        with self.lock:
+            sys.settrace(function)
+
+    def within(self, hook):
+        def locked(*event):
+            with self.lock:
+                return hook(*event)
+
+        return locked
+
+    def watch_over(self):
+        """Called once coverage has begun."""
+        if sys.version_info < (3, 12) and threading._trace_hook is not None:
+            threading._trace_hook = self.within(threading._trace_hook)
+            threading._sys = self
+
+
 _watch = _Watch()
 sys.addaudithook(_watch)
 _start = BaseProcess.start
@@ -64,6 +95,7 @@ BaseProcess.start = _started
 
 def pytest_collection():
     gc.disable()
+    _OneAtATime().watch_over()
 
 
 @pytest.hookimpl(tryfirst=True)

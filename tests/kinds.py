@@ -5,6 +5,7 @@ carries the mark `process`, alone or for its whole file. All others are marked `
 """
 
 import gc
+import os
 import sys
 import threading
 from multiprocessing.process import BaseProcess
@@ -77,6 +78,8 @@ class _OneAtATime:
         if sys.version_info < (3, 12) and threading._trace_hook is not None:
             threading._trace_hook = self.within(threading._trace_hook)
             threading._sys = self
+            # A child has none of the threads that might have held the lock.
+            os.register_at_fork(after_in_child=lambda: setattr(self, "lock", threading.RLock()))
 
 
 _watch = _Watch()

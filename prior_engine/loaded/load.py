@@ -51,7 +51,8 @@ def load_component(name: str, spec: ModelSpec, info: ModelInfo, device: str) -> 
     if name in EXPERTS:
         _prepare_expert(model, spec, dtype)
     if name in TEXT_ENCODERS and spec.text_quantization is not None:
-        quantize(model, spec.text_quantization, dtype)
+        with without_notices():
+            quantize(model, spec.text_quantization, dtype)
     if spec.offload == "group" and name in MAY_WAIT:
         offload(model, device, by_blocks=name in EXPERTS)
     else:
